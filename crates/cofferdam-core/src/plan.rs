@@ -1,0 +1,128 @@
+//! The plan of a run: everything that is decided before the command starts, as plain data.
+//!
+//! `coffer run --dry-run` prints it, its digest stands in the evidence, and init carries out the enclosure's part of
+//! it without deciding anything itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bytes, RunId};
+
+/// One run, decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// The run's name.
+    pub run: RunId,
+    /// The real tree's root, absolute and without symbolic links.
+    pub project: Bytes,
+    /// Who it is for, in one word: the agent's or command's name. Chooses the home layer.
+    pub agent: String,
+    /// The directory of the run in the store.
+    pub directory: Bytes,
+    /// The persistent home layer in the store.
+    pub home: Bytes,
+    /// What init is to build and start.
+    pub enclosure: EnclosurePlan,
+    /// What was left out or changed on the way, for the person to read (one line each).
+    pub notes: Vec<String>,
+}
+
+/// What init builds and starts. Paths without a remark are those seen inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnclosurePlan {
+    /// Mounts in the order in which they are made; a later one may lie on an earlier one.
+    pub mounts: Vec<Mount>,
+    /// The project's root: the mount whose view the monitor watches from outside.
+    pub project: Bytes,
+    /// The command, `argv[0]` first.
+    pub argv: Vec<Bytes>,
+    /// Its whole environment, `NAME=value` each.
+    pub env: Vec<Bytes>,
+    /// Where it starts.
+    pub cwd: Bytes,
+    /// How it is connected.
+    pub stdio: Stdio,
+    /// Most processes and threads in the enclosure (`RLIMIT_NPROC` of its user namespace).
+    pub processes: u64,
+    /// Whether the caller is root: then some of /proc, which only uid 0 outside could touch, is covered as well.
+    pub privileged_caller: bool,
+}
+
+/// How the command's standard streams are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdio {
+    /// A pty of this size.
+    Pty {
+        /// Rows of characters.
+        rows: u16,
+        /// Columns of characters.
+        columns: u16,
+    },
+    /// Pipes that the client made.
+    Pipes,
+}
+
+/// What may be done below a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read and execute.
+    ReadOnly,
+    /// Read, write and execute.
+    ReadWrite,
+}
+
+/// One piece of the file-system view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mount", rename_all = "kebab-case")]
+pub enum Mount {
+    /// A file or directory of the host, with everything mounted below it, without set-id bits and devices.
+    Bind {
+        /// On the host.
+        source: Bytes,
+        /// Inside.
+        target: Bytes,
+        /// What may be done there.
+        access: Access,
+    },
+    /// Layers: writes go to `upper`, `lower` is never written.
+    Overlay {
+        /// The read-only layer, on the host.
+        lower: Bytes,
+        /// The layer that takes the writes, on the host.
+        upper: Bytes,
+        /// The kernel's scratch directory, on the file system of `upper`.
+        work: Bytes,
+        /// Inside.
+        target: Bytes,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Inside.
+        target: Bytes,
+        /// Permission bits of its root.
+        mode: u32,
+    },
+    /// An empty file or directory of mode 000 in the place of something that exists on the host, so that the error is
+    /// "permission denied" and not a riddle.
+    Hidden {
+        /// Inside.
+        target: Bytes,
+        /// Whether it is a directory.
+        directory: bool,
+    },
+    /// A symbolic link (of the root directory, such as `/bin` to `usr/bin`).
+    Symlink {
+        /// Inside.
+        target: Bytes,
+        /// What it says.
+        text: Bytes,
+    },
+    /// A small file with this content, in a file system of the enclosure's own.
+    File {
+        /// Inside.
+        target: Bytes,
+        /// All of it.
+        content: Bytes,
+    },
+}

@@ -1,0 +1,41 @@
+//! Reading another process's memory.
+
+use std::io;
+
+use rustix::process::Pid;
+
+use crate::check;
+
+/// Reads a NUL-terminated string at `address` of process `pid` (`process_vm_readv(2)`), without the NUL.
+///
+/// The bytes are hostile: the process may change them at any time.
+///
+/// # Errors
+/// `EPERM` where the process may not be read, `EFAULT` where nothing is mapped, `ENAMETOOLONG` where no NUL comes
+/// within `limit` bytes.
+pub fn read_string(pid: Pid, address: u64, limit: usize) -> io::Result<Vec<u8>> {
+    const PAGE: u64 = 4096;
+    let mut out = Vec::new();
+    let mut at = address;
+    while out.len() < limit {
+        // Never across a page at once: the next one need not be mapped.
+        let room = usize::try_from(PAGE - at % PAGE).unwrap_or(1).min(limit - out.len());
+        let mut chunk = [0u8; PAGE as usize];
+        let local = libc::iovec { iov_base: chunk.as_mut_ptr().cast(), iov_len: room };
+        let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: room };
+        // SAFETY: `local` describes `room` bytes of `chunk`; `remote` is only interpreted in the other process.
+        let got =
+            unsafe { libc::process_vm_readv(pid.as_raw_nonzero().get(), &raw const local, 1, &raw const remote, 1, 0) };
+        let got = usize::try_from(check(got as libc::c_long)?).unwrap_or(0);
+        if got == 0 {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        if let Some(end) = chunk[..got].iter().position(|b| *b == 0) {
+            out.extend_from_slice(&chunk[..end]);
+            return Ok(out);
+        }
+        out.extend_from_slice(&chunk[..got]);
+        at += got as u64;
+    }
+    Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
+}

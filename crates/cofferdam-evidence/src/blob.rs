@@ -1,0 +1,251 @@
+//! Blobs: content by its salted digest.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use cofferdam_core::Timestamp;
+use cofferdam_core::event::BlobRef;
+use rustix::fs::{AtFlags, OFlags, fdatasync, fsync, unlinkat};
+use sha2::{Digest as _, Sha256};
+
+use crate::files::{Directory, is_not_found};
+use crate::{BlobWriter, Error, Result};
+
+pub(crate) const BLOBS: &str = "blobs";
+pub(crate) const SALT: usize = 32;
+/// The largest window that a reader has to hold: 2^23 bytes.
+const WINDOW_LOG_MAX: u32 = 23;
+const MAX_REASON: usize = 4096;
+
+/// The blobs of one run, below `blobs` in its evidence directory.
+#[derive(Debug)]
+pub struct BlobStore {
+    pub(crate) evidence: Directory,
+}
+
+/// How an examined blob stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Present,
+    Removed,
+    Missing,
+    Altered(String),
+}
+
+impl BlobStore {
+    /// The store of an evidence directory, which exists. `blobs` itself is made with the first blob.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        Ok(BlobStore { evidence: Directory::open(dir)? })
+    }
+
+    /// Stores all that a reader gives, in bounded memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`], of the reader too; [`Error::Random`].
+    pub fn put(&self, mut content: impl Read) -> Result<BlobRef> {
+        let mut writer = self.writer()?;
+        io::copy(&mut content, &mut writer).map_err(Error::io("store a blob below", &self.evidence.path))?;
+        writer.finish()
+    }
+
+    /// Starts a blob of unknown length.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Random`].
+    pub fn writer(&self) -> Result<BlobWriter> {
+        BlobWriter::new(self.evidence.create_below(BLOBS)?)
+    }
+
+    /// Opens a blob. The reader verifies on the way: what it gave is good only once it has returned 0, and it gives
+    /// `blob.size` bytes at most, whatever the file holds.
+    ///
+    /// # Errors
+    /// [`Error::BlobMissing`], [`Error::BlobContent`] where the file is too short, [`Error::NotRegular`], [`Error::Io`].
+    pub fn get(&self, blob: &BlobRef) -> Result<BlobReader> {
+        let (fan, name) = names(blob);
+        let blobs = self.evidence.path.join(BLOBS);
+        let missing =
+            || Error::BlobMissing { digest: blob.digest, path: blobs.clone(), removed: self.is_marked_removed(blob) };
+        let dir = match self.fan(&fan) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            Err(e) => return Err(Error::io("open directory", blobs.join(&fan))(e)),
+        };
+        match dir.open_file(&name, OFlags::RDONLY) {
+            Ok(file) => BlobReader::new(file, blob.clone(), dir.path.join(&name)),
+            Err(e) if is_not_found(&e) => Err(missing()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes a blob's content for good and leaves a marker that says so, with the time and a reason (cut to 4096
+    /// bytes). The log stays valid: it names the blob, not its content.
+    ///
+    /// # Errors
+    /// [`Error::BlobMissing`], [`Error::Io`].
+    pub fn remove(&self, blob: &BlobRef, reason: &str) -> Result<()> {
+        let (fan, name) = names(blob);
+        drop(self.get(blob)?);
+        let path = self.evidence.path.join(BLOBS).join(&fan);
+        let dir = self.fan(&fan).map_err(Error::io("open directory", &path))?;
+        let mut end = reason.len().min(MAX_REASON);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let marker = serde_json::json!({"time": Timestamp::now(), "reason": &reason[..end]}).to_string() + "\n";
+        let marker_name = format!("{name}.removed");
+        match dir.create_file(&marker_name) {
+            Ok(mut file) => io::Write::write_all(&mut file, marker.as_bytes())
+                .map_err(Error::io("write", dir.path.join(&marker_name)))?,
+            // An earlier removal was cut off between marker and deletion: its reason stands.
+            Err(Error::Exists { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        unlinkat(&dir.fd, &name, AtFlags::empty()).map_err(|e| Error::io("remove", dir.path.join(&name))(e.into()))
+    }
+
+    /// Waits until a blob is on the medium.
+    ///
+    /// # Errors
+    /// [`Error::BlobMissing`], [`Error::Io`].
+    pub fn sync(&self, blob: &BlobRef) -> Result<()> {
+        let (fan, name) = names(blob);
+        drop(self.get(blob)?);
+        let path = self.evidence.path.join(BLOBS).join(&fan);
+        let dir = self.fan(&fan).map_err(Error::io("open directory", &path))?;
+        let file = dir.open_file(&name, OFlags::RDONLY)?;
+        let blobs = self.evidence.open_below(BLOBS).map_err(Error::io("open directory", &path))?;
+        fdatasync(&file)
+            .and_then(|()| fsync(&dir.fd))
+            .and_then(|()| fsync(&blobs.fd))
+            .and_then(|()| fsync(&self.evidence.fd))
+            .map_err(|e| Error::io("sync", path.join(&name))(e.into()))
+    }
+
+    /// How a blob stands; with `read` its content is verified as well.
+    pub(crate) fn examine(&self, blob: &BlobRef, read: bool) -> Result<Presence> {
+        let mut reader = match self.get(blob) {
+            Ok(reader) => reader,
+            Err(Error::BlobMissing { removed, .. }) => {
+                return Ok(if removed { Presence::Removed } else { Presence::Missing });
+            }
+            Err(e @ (Error::BlobContent { .. } | Error::NotRegular { .. })) => {
+                return Ok(Presence::Altered(e.to_string()));
+            }
+            // A symbolic link in the place of the file (O_NOFOLLOW, RESOLVE_NO_SYMLINKS) or of its directory.
+            Err(Error::Io { source, path, .. })
+                if [Some(rustix::io::Errno::LOOP.raw_os_error()), Some(rustix::io::Errno::NOTDIR.raw_os_error())]
+                    .contains(&source.raw_os_error()) =>
+            {
+                return Ok(Presence::Altered(format!("`{}` is a link or no directory", path.display())));
+            }
+            Err(e) => return Err(e),
+        };
+        if !read {
+            return Ok(Presence::Present);
+        }
+        match io::copy(&mut reader, &mut io::sink()) {
+            Ok(_) => Ok(Presence::Present),
+            // The kernel failed to read; anything else is the content's fault.
+            Err(e) if e.raw_os_error().is_some() => Err(Error::io("read", &reader.path)(e)),
+            Err(e) => Ok(Presence::Altered(e.to_string())),
+        }
+    }
+
+    fn fan(&self, fan: &str) -> io::Result<Directory> {
+        self.evidence.open_below(BLOBS)?.open_below(fan)
+    }
+
+    fn is_marked_removed(&self, blob: &BlobRef) -> bool {
+        let (fan, name) = names(blob);
+        self.fan(&fan).is_ok_and(|dir| dir.open_file(&format!("{name}.removed"), OFlags::RDONLY).is_ok())
+    }
+}
+
+/// A blob's directory below `blobs`, and its file name in there.
+pub(crate) fn names(blob: &BlobRef) -> (String, String) {
+    let name = blob.digest.to_string();
+    (name[..2].to_owned(), name)
+}
+
+/// Reads a blob and verifies it.
+pub struct BlobReader {
+    decoder: zstd::stream::read::Decoder<'static, BufReader<File>>,
+    hasher: Sha256,
+    blob: BlobRef,
+    left: u64,
+    done: bool,
+    pub(crate) path: std::path::PathBuf,
+}
+
+impl std::fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobReader").field("path", &self.path).field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl BlobReader {
+    fn new(mut file: File, blob: BlobRef, path: std::path::PathBuf) -> Result<Self> {
+        let salt = read_salt(&mut file).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Error::BlobContent {
+                path: path.clone(),
+                detail: format!("it is shorter than its {SALT} bytes of salt"),
+            },
+            _ => Error::io("read", &path)(e),
+        })?;
+        let decoder = decoder(file).map_err(Error::io("decompress", &path))?;
+        let left = blob.size;
+        Ok(BlobReader { decoder, hasher: Sha256::new_with_prefix(salt), blob, left, done: false, path })
+    }
+
+    fn wrong(&self, detail: impl Into<String>) -> io::Error {
+        let e = Error::BlobContent { path: self.path.clone(), detail: detail.into() };
+        io::Error::new(io::ErrorKind::InvalidData, e)
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.done || buf.is_empty() {
+            return Ok(0);
+        }
+        // One byte more than there may be, where it fits, shows a content that is too long.
+        let most = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(buf.len());
+        let read = match self.decoder.read(&mut buf[..most]) {
+            Ok(read) => read,
+            Err(e) if e.raw_os_error().is_some() => return Err(e),
+            Err(e) => return Err(self.wrong(format!("it does not decompress: {e}"))),
+        };
+        if read as u64 > self.left {
+            return Err(self.wrong(format!("its content has more than {} bytes", self.blob.size)));
+        }
+        self.left -= read as u64;
+        self.hasher.update(&buf[..read]);
+        if read == 0 {
+            if self.left > 0 {
+                return Err(self.wrong(format!("its content lacks {} of {} bytes", self.left, self.blob.size)));
+            }
+            if self.hasher.clone().finalize()[..] != self.blob.digest.0 {
+                return Err(self.wrong("its content has another digest"));
+            }
+            self.done = true;
+        }
+        Ok(read)
+    }
+}
+
+pub(crate) fn read_salt(file: &mut File) -> io::Result<[u8; SALT]> {
+    let mut salt = [0u8; SALT];
+    file.read_exact(&mut salt)?;
+    Ok(salt)
+}
+
+pub(crate) fn decoder(file: File) -> io::Result<zstd::stream::read::Decoder<'static, BufReader<File>>> {
+    let mut decoder = zstd::stream::read::Decoder::new(file)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    Ok(decoder)
+}

@@ -1,0 +1,187 @@
+//! Writing blobs as their content comes, and saving what a crash left of them.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use cofferdam_core::change::Digest;
+use cofferdam_core::event::BlobRef;
+use rustix::fs::{AtFlags, Dir, OFlags, fstat, renameat, statat, unlinkat};
+use sha2::{Digest as _, Sha256};
+use zstd::stream::write::Encoder;
+
+use crate::blob::{BLOBS, SALT, decoder, names, read_salt};
+use crate::files::{Directory, is_not_found, lock, unique_name};
+use crate::{BlobStore, Error, Result};
+
+const PARTIAL: &str = "partial-";
+/// Output of agents is mostly text: higher levels cost several times the time for a tenth of the bytes.
+const LEVEL: i32 = 1;
+
+/// A blob that is being written: compressed to disk as it comes, in bounded memory (about 2 MiB).
+///
+/// [`Write::flush`] makes what came so far readable after a SIGKILL (see [`BlobStore::salvage`]); without it up to
+/// 128 KiB of content may be in memory only. A writer that is dropped unfinished leaves its file to `salvage`.
+pub struct BlobWriter {
+    encoder: Encoder<'static, File>,
+    hasher: Sha256,
+    size: u64,
+    blobs: Directory,
+    partial: String,
+}
+
+impl std::fmt::Debug for BlobWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobWriter").field("partial", &self.partial).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl BlobWriter {
+    pub(crate) fn new(blobs: Directory) -> Result<Self> {
+        let partial = unique_name(PARTIAL)?;
+        let path = blobs.path.join(&partial);
+        let mut salt = [0u8; SALT];
+        crate::files::fill_random(&mut salt)?;
+        let mut file = blobs.create_file(&partial)?;
+        lock(&file, &path)?;
+        file.write_all(&salt).map_err(Error::io("write", &path))?;
+        let encoder = Encoder::new(file, LEVEL).map_err(Error::io("compress into", &path))?;
+        Ok(BlobWriter { encoder, hasher: Sha256::new_with_prefix(salt), size: 0, blobs, partial })
+    }
+
+    /// Bytes of content so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the content and gives the blob its name. Nothing is synced: [`BlobStore::sync`] does that.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the content so far stays for [`BlobStore::salvage`].
+    pub fn finish(self) -> Result<BlobRef> {
+        let path = self.blobs.path.join(&self.partial);
+        // The descriptor lives until after the renaming, and with it the lock that keeps `salvage` away.
+        let _file = self.encoder.finish().map_err(Error::io("write", &path))?;
+        let blob = BlobRef { digest: Digest(self.hasher.finalize().into()), size: self.size };
+        let (fan, name) = names(&blob);
+        let dir = self.blobs.create_below(&fan)?;
+        renameat(&self.blobs.fd, &self.partial, &dir.fd, &name)
+            .map_err(|e| Error::io("rename into place", dir.path.join(&name))(e.into()))?;
+        Ok(blob)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.encoder.write(buf)?;
+        self.hasher.update(&buf[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}
+
+/// A blob that a crash had cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The blob that holds what could be read.
+    pub blob: BlobRef,
+    /// Whether that is all: the writer died between the last byte and the renaming.
+    pub complete: bool,
+}
+
+impl BlobStore {
+    /// Makes blobs of what writers that are gone left behind, as far as it can be read. Writers that live are passed
+    /// over.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NotRegular`].
+    pub fn salvage(&self) -> Result<Vec<Salvaged>> {
+        let blobs = match self.evidence.open_below(BLOBS) {
+            Ok(blobs) => blobs,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io("open directory", self.evidence.path.join(BLOBS))(e)),
+        };
+        let mut partials = Vec::new();
+        for entry in Dir::read_from(&blobs.fd).map_err(|e| Error::io("list", &blobs.path)(e.into()))? {
+            let entry = entry.map_err(|e| Error::io("list", &blobs.path)(e.into()))?;
+            if let Ok(name) = entry.file_name().to_str()
+                && name.starts_with(PARTIAL)
+            {
+                partials.push(name.to_owned());
+            }
+        }
+        partials.sort();
+        let mut salvaged = Vec::new();
+        for name in partials {
+            let path = blobs.path.join(&name);
+            let file = match blobs.open_file(&name, OFlags::RDONLY) {
+                Ok(file) => file,
+                // Its writer finished since the listing.
+                Err(e) if is_not_found(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            match lock(&file, &path) {
+                Ok(()) => {}
+                Err(Error::Busy { .. }) => continue,
+                Err(e) => return Err(e),
+            }
+            if !still_named(&blobs, &name, &file).map_err(Error::io("stat", &path))? {
+                continue;
+            }
+            // Copies of a descriptor share its lock: held until the name is gone.
+            let _lock = file.try_clone().map_err(Error::io("copy the descriptor of", &path))?;
+            let (writer, complete) = self.copy_readable(file).map_err(Error::io("salvage", &path))?;
+            if let Some(writer) = writer {
+                salvaged.push(Salvaged { blob: writer.finish()?, complete });
+            }
+            unlinkat(&blobs.fd, &name, AtFlags::empty()).map_err(|e| Error::io("remove", &path)(e.into()))?;
+        }
+        Ok(salvaged)
+    }
+
+    /// Copies a partial blob up to where it does not decompress; no writer where nothing was readable.
+    fn copy_readable(&self, mut file: File) -> io::Result<(Option<BlobWriter>, bool)> {
+        match read_salt(&mut file) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok((None, false)),
+            Err(e) => return Err(e),
+        }
+        let mut decoder = decoder(file)?;
+        let mut writer = self.writer().map_err(io::Error::other)?;
+        let mut buffer = vec![0u8; 1 << 16];
+        loop {
+            match decoder.read(&mut buffer) {
+                Ok(0) => return Ok((Some(writer), true)),
+                Ok(n) => writer.write_all(&buffer[..n])?,
+                Err(e) if e.raw_os_error().is_some() => return Err(e),
+                Err(_cut) if writer.size() > 0 => return Ok((Some(writer), false)),
+                Err(_cut) => {
+                    // Nothing readable: the new file holds nothing either.
+                    writer.discard()?;
+                    return Ok((None, false));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the name still leads to the file: its writer may have finished, or another `salvage` been here, between
+/// the opening and the lock.
+fn still_named(dir: &Directory, name: &str, file: &File) -> io::Result<bool> {
+    let held = fstat(file)?;
+    match statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+impl BlobWriter {
+    /// Removes the file of a blob that nobody needs.
+    fn discard(self) -> io::Result<()> {
+        Ok(unlinkat(&self.blobs.fd, &self.partial, AtFlags::empty())?)
+    }
+}

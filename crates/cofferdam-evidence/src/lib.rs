@@ -1,0 +1,43 @@
+//! The evidence of a run: an append-only log of events under signed checkpoints, and content-addressed blobs.
+//!
+//! The format is published in `docs/evidence-format.md`: a Merkle tree as in RFC 6962 §2.1 over the lines of
+//! `log.jsonl`, checkpoints as in [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint), proofs as in
+//! [C2SP tlog-proof](https://c2sp.org/tlog-proof).
+//!
+//! Writing: [`RecorderKey`], [`Log`], [`BlobStore`]. Reading, of directories that anybody may have prepared:
+//! [`read_events`], [`verify()`], [`prove`], [`verify_proof`].
+
+mod audit;
+mod blob;
+mod blob_writer;
+mod checkpoint;
+mod checkpoint_file;
+mod error;
+mod files;
+mod key;
+mod lines;
+mod log;
+mod proof;
+mod read;
+mod recovery;
+mod report;
+mod skeleton;
+mod sync;
+mod tree;
+mod verify;
+
+pub use blob::{BlobReader, BlobStore};
+pub use blob_writer::{BlobWriter, Salvaged};
+pub use checkpoint::Checkpoint;
+pub use error::Error;
+pub use key::{KEY_NAME, RecorderKey, VerifierKey};
+pub use log::Log;
+pub use proof::{Proof, prove, verify_proof};
+pub use read::{Events, MAX_LINE, read_events};
+pub use recovery::{Recovery, Torn};
+pub use report::{BlobCount, Check, ClockStep, Commitment, Fault, Options, Report, SignedBy, State};
+pub use sync::SyncHandle;
+pub use verify::verify;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -11,6 +11,7 @@ mod beneath;
 mod capture;
 mod changes;
 mod classify;
+mod contents;
 pub mod diff;
 mod dotgit;
 mod entry;
@@ -32,3 +33,4 @@ pub use entry::RealEntry;
 pub use error::{Layer, Problem, WorkspaceError};
 pub use layers::Layers;
 
+pub mod promote;

@@ -1,0 +1,24 @@
+//! Where a run executes: namespaces, the file-system view, Landlock, seccomp, init and the pty.
+//!
+//! Everything inside is assumed hostile. What stands here is the boundary: either every layer of it is in force when
+//! the command starts, or there is no command.
+
+mod agent;
+mod channel;
+mod error;
+pub mod filter;
+mod init;
+mod landlock;
+mod message;
+mod rename;
+mod tier;
+mod view;
+
+pub use agent::occupy_standard_streams;
+pub use channel::read_large;
+pub use channel::{Channel, Received};
+pub use error::{EnclosureError, Step};
+pub use landlock::{confine_reader, confine_writer};
+pub use message::Report;
+pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, is_leftover};
+pub use tier::{Enclosure, Namespaces, Pipes, birth};

@@ -1,0 +1,326 @@
+//! The file-system view: the plan's mounts, made inside a new root (`mount_namespaces(7)`, `fsopen(2)`).
+//!
+//! Every target is resolved inside the new root and nowhere else; layers are named by descriptors, because their paths
+//! may be covered by then.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::plan::{Access, Mount};
+use cofferdam_sys::mounts::{NODEV, NOSUID, RDONLY, set_attributes};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx, symlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use crate::error::{Doing, EnclosureError, Step};
+
+/// Device nodes of the minimal /dev.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// The new root under construction.
+pub(crate) struct View {
+    root: OwnedFd,
+    hidden: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl View {
+    /// An empty root with /dev, /proc and nothing else. Needs the new namespaces.
+    pub(crate) fn new() -> Result<View, EnclosureError> {
+        let doing = |what: &'static str| move || what.to_owned();
+        rustix::mount::mount_change(
+            "/",
+            rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+        )
+        .doing(Step::Root, doing("making the mounts private"))?;
+        let root = tmpfs("755").doing(Step::Root, doing("making the new root"))?;
+        // Attached somewhere, because only an attached mount can become the root; /tmp exists everywhere, and nothing
+        // of the host's is opened by a path below it from here on (layers are opened before they are covered).
+        let view = View { root, hidden: None };
+        view.devices().doing(Step::Root, doing("making /dev"))?;
+        let proc = filesystem("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC)
+            .doing(Step::Root, doing("mounting a fresh /proc (a container that masks parts of /proc forbids it)"))?;
+        view.attach(&proc, &"/proc".into()).doing(Step::Root, doing("mounting a fresh /proc"))?;
+        Ok(view)
+    }
+
+    fn devices(&self) -> io::Result<()> {
+        let dev = filesystem("tmpfs", &[("mode", "755")], MountAttrFlags::empty())?;
+        for name in DEVICES {
+            let node = open_tree(CWD, format!("/dev/{name}"), clone_flags())?;
+            // Read-only keeps the node's mode, owner and times, which are the host's own; what is written to the device
+            // passes (mount(8), `ro` is about the file system).
+            set_attributes(node.as_fd(), RDONLY | NOSUID, false)?;
+            drop(openat(&dev, *name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?);
+            attach_at(&node, dev.as_fd(), name)?;
+        }
+        for (name, text) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            symlinkat(text, &dev, name)?;
+        }
+        for (name, mode) in [("shm", 0o1777), ("pts", 0o755)] {
+            mkdirat(&dev, name, Mode::from_raw_mode(mode))?;
+        }
+        let pts = filesystem(
+            "devpts",
+            &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "620")],
+            MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        )?;
+        attach_at(&pts, dev.as_fd(), "pts")?;
+        self.attach(&dev, &"/dev".into())
+    }
+
+    /// Makes one mount of the plan.
+    pub(crate) fn add(&mut self, mount: &Mount) -> Result<(), EnclosureError> {
+        match mount {
+            Mount::Bind { source, target, access } => self
+                .bind(source, target, *access)
+                .doing(Step::Mount, || format!("binding {}", source.as_path().display())),
+            Mount::Overlay { lower, upper, work, target } => self
+                .overlay(lower, upper, work, target)
+                .doing(Step::Overlay, || format!("laying copy-on-write over {}", target.as_path().display())),
+            Mount::Tmpfs { target, mode } => tmpfs(&format!("{mode:o}"))
+                .and_then(|fs| self.attach(&fs, target))
+                .doing(Step::Mount, || format!("making {}", target.as_path().display())),
+            Mount::Hidden { target, directory } => {
+                self.hide(target, *directory).doing(Step::Mount, || format!("hiding {}", target.as_path().display()))
+            }
+            Mount::Symlink { target, text } => {
+                self.symlink(target, text).doing(Step::Mount, || format!("linking {}", target.as_path().display()))
+            }
+            Mount::File { target, content } => {
+                self.file(target, content).doing(Step::Mount, || format!("writing {}", target.as_path().display()))
+            }
+        }
+    }
+
+    fn bind(&self, source: &Bytes, target: &Bytes, access: Access) -> io::Result<()> {
+        let tree = open_tree(CWD, source.as_path(), clone_flags() | OpenTreeFlags::AT_RECURSIVE)?;
+        let read_only = if access == Access::ReadOnly { RDONLY } else { 0 };
+        set_attributes(tree.as_fd(), NOSUID | NODEV | read_only, true)?;
+        self.attach(&tree, target)
+    }
+
+    fn overlay(&self, lower: &Bytes, upper: &Bytes, work: &Bytes, target: &Bytes) -> io::Result<()> {
+        let open = |path: &Bytes| {
+            openat(CWD, path.as_path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        };
+        let (lower, upper, work) = (open(lower)?, open(upper)?, open(work)?);
+        let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, "source", "coffer")?;
+        fsconfig_set_string(&context, "lowerdir", name(&lower))?;
+        fsconfig_set_string(&context, "upperdir", name(&upper))?;
+        fsconfig_set_string(&context, "workdir", name(&work))?;
+        fsconfig_set_flag(&context, "userxattr")?;
+        // Inode numbers of the lower layer show through wherever the upper one lies: what was copied up can be told.
+        fsconfig_set_string(&context, "xino", "on")?;
+        // Without it the end of a run syncs the whole file system of the upper layer, whoever dirtied it.
+        fsconfig_set_flag(&context, "volatile")?;
+        fsconfig_create(&context)?;
+        let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, no_suid_no_dev())?;
+        self.attach(&mount, target)
+    }
+
+    fn hide(&mut self, target: &Bytes, directory: bool) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat2(&self.root, relative(target), flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()), // not in the view: nothing to hide
+            other => drop(other?),
+        }
+        if self.hidden.is_none() {
+            let scratch = tmpfs("700")?;
+            mkdirat(&scratch, "directory", Mode::empty())?;
+            drop(openat(&scratch, "file", OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+            let mut trees = Vec::new();
+            for name in ["directory", "file"] {
+                let tree = open_tree(&scratch, name, clone_flags())?;
+                set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
+                trees.push(tree);
+            }
+            if let (Some(file), Some(dir)) = (trees.pop(), trees.pop()) {
+                self.hidden = Some((dir, file));
+            }
+        }
+        let Some((dir, file)) = &self.hidden else { return Err(Errno::NOENT.into()) };
+        let copy = open_tree(if directory { dir } else { file }, "", clone_flags() | OpenTreeFlags::AT_EMPTY_PATH)?;
+        self.attach(&copy, target)
+    }
+
+    fn symlink(&self, target: &Bytes, text: &Bytes) -> io::Result<()> {
+        let path = relative(target);
+        let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
+        match symlinkat(text.as_path(), &parent, path.file_name().unwrap_or_default()) {
+            Err(Errno::EXIST) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes a file into what the view has at that place: a file system of the enclosure's own.
+    fn file(&self, target: &Bytes, content: &Bytes) -> io::Result<()> {
+        let path = relative(target);
+        let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&parent, path.file_name().unwrap_or_default(), flags, Mode::from_raw_mode(0o444))?;
+        io::Write::write_all(&mut std::fs::File::from(file), &content.0)
+    }
+
+    /// Mounts `tree` at `target`, making the mount point where there is none.
+    fn attach(&self, tree: &OwnedFd, target: &Bytes) -> io::Result<()> {
+        let path = relative(target);
+        let find = || {
+            openat2(
+                &self.root,
+                if path == Path::new("") { Path::new(".") } else { path },
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            )
+        };
+        let at = match find() {
+            Err(Errno::NOENT) => {
+                let is_directory = statx(tree, "", rustix::fs::AtFlags::EMPTY_PATH, StatxFlags::TYPE)?.stx_mode
+                    & 0o170_000
+                    == 0o040_000;
+                if is_directory {
+                    self.directory(path)?
+                } else {
+                    let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
+                    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    drop(openat(&parent, path.file_name().unwrap_or_default(), flags, Mode::from_raw_mode(0o600))?);
+                    find()?
+                }
+            }
+            other => other?,
+        };
+        move_mount(
+            tree,
+            "",
+            &at,
+            "",
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+        )?;
+        Ok(())
+    }
+
+    /// Opens a directory of the new root, making what is missing of it.
+    fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let mut so_far = std::path::PathBuf::new();
+        let mut current = openat2(&self.root, ".", flags, Mode::empty(), resolve)?;
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            so_far.push(name);
+            current = match openat2(&self.root, &so_far, flags, Mode::empty(), resolve) {
+                Err(Errno::NOENT) => {
+                    match mkdirat(&current, name, Mode::from_raw_mode(0o755)) {
+                        Err(Errno::EXIST) => {}
+                        other => other?,
+                    }
+                    openat2(&self.root, &so_far, flags, Mode::empty(), resolve)?
+                }
+                other => other?,
+            };
+        }
+        Ok(current)
+    }
+
+    /// Covers the kernel's part of /proc: the caller is root, so that the enclosure's processes, whatever uid they see,
+    /// own those files. All of it becomes read-only, because settings are the host's and a mode that is changed here is
+    /// changed in every instance of proc; what the world may not read is hidden.
+    pub(crate) fn guard_proc(&mut self) -> Result<(), EnclosureError> {
+        for (name, closed, directory) in self.kernel_files().doing(Step::Root, || "listing /proc".to_owned())? {
+            let path = Bytes::from(Path::new("/proc").join(&name).as_path());
+            let protect = || -> io::Result<()> {
+                let flags = clone_flags() | OpenTreeFlags::AT_RECURSIVE;
+                let tree = open_tree(&self.root, relative(&path), flags)?;
+                set_attributes(tree.as_fd(), RDONLY, true)?;
+                self.attach(&tree, &path)
+            };
+            let done = if closed { self.hide(&path, directory) } else { protect() };
+            done.doing(Step::Root, || format!("protecting {}", path.as_path().display()))?;
+        }
+        self.hide(&"/proc/tty/driver".into(), true).doing(Step::Root, || "hiding /proc/tty/driver".to_owned())
+    }
+
+    /// What of /proc belongs to no process: its name, whether the world may not read it, whether it is a directory.
+    fn kernel_files(&self) -> io::Result<Vec<(std::ffi::OsString, bool, bool)>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = openat(&self.root, "proc", flags, Mode::empty())?;
+        let mut found = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&proc)? {
+            let entry = entry?;
+            let name = std::ffi::OsStr::from_bytes(entry.file_name().to_bytes());
+            let is_process = name.as_bytes().iter().all(u8::is_ascii_digit);
+            if is_process || name == "." || name == ".." {
+                continue;
+            }
+            let stat = rustix::fs::statat(&proc, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => {} // `self` and what leads into it
+                kind => found.push((name.to_owned(), stat.st_mode & 0o004 == 0, kind == FileType::Directory)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes the view the root of this process and lets go of the host's.
+    pub(crate) fn enter(self) -> Result<(), EnclosureError> {
+        let doing = || "entering the new root".to_owned();
+        move_mount(&self.root, "", CWD, "/tmp", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(Step::Pivot, doing)?;
+        rustix::process::fchdir(&self.root).doing(Step::Pivot, doing)?;
+        rustix::process::pivot_root(".", ".").doing(Step::Pivot, doing)?;
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).doing(Step::Pivot, doing)?;
+        rustix::process::chdir("/").doing(Step::Pivot, doing)?;
+        set_attributes(self.root.as_fd(), RDONLY, false).doing(Step::Pivot, doing)
+    }
+}
+
+fn relative(path: &Bytes) -> &Path {
+    let path = path.as_path();
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+fn clone_flags() -> OpenTreeFlags {
+    OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC
+}
+
+fn no_suid_no_dev() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV
+}
+
+fn tmpfs(mode: &str) -> io::Result<OwnedFd> {
+    filesystem("tmpfs", &[("mode", mode)], MountAttrFlags::MOUNT_ATTR_NODEV)
+}
+
+/// A new, detached mount. An option with an empty value is a flag.
+fn filesystem(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        if value.is_empty() {
+            fsconfig_set_flag(&context, *key)?;
+        } else {
+            fsconfig_set_string(&context, *key, *value)?;
+        }
+    }
+    fsconfig_create(&context)?;
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes | MountAttrFlags::MOUNT_ATTR_NOSUID)?)
+}
+
+fn attach_at(tree: &OwnedFd, directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    move_mount(tree, "", directory, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(())
+}

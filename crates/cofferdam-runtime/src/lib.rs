@@ -1,0 +1,12 @@
+//! One run from start to end: resolves the plan, wires enclosure, workspace and evidence, and settles.
+
+pub mod monitor;
+pub mod plan;
+pub mod prepare;
+pub mod promotion;
+pub mod protocol;
+pub mod recover;
+mod removal;
+pub mod split;
+pub mod store;
+mod way;

@@ -1,0 +1,356 @@
+//! The monitor of a run: one thread that wires the enclosure, the evidence, the terminal and the client.
+//!
+//! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
+
+mod cast;
+mod record;
+mod relay;
+mod settle;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use cofferdam_core::Timestamp;
+use cofferdam_core::event::EndReason;
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::prepare::Prepared;
+use crate::protocol::{Ask, Tell};
+use crate::split::Link;
+use record::Recorder;
+use relay::Relay;
+
+pub(crate) use record::RecordError;
+pub(crate) use settle::{record_end, write_end};
+
+/// How long a command gets to end by itself after its terminal went away.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a directory rename under way gets to become whole after the command's end.
+const RENAME_GRACE: Duration = Duration::from_secs(30);
+
+/// The whole life of a monitor; the exit status of its process.
+pub(crate) fn main(link: Link) -> i32 {
+    let Link { channel, relay, terminal, enclosure } = link;
+    let (memory, locks, home) = match channel.receive::<Ask>() {
+        Ok(Received::Message(Ask::Start { home }, fds)) => {
+            let mut fds = fds.into_iter();
+            let Some(memory) = fds.next() else { return 1 };
+            (memory, fds.collect(), home)
+        }
+        // The client found that there is nothing to run (bad arguments, --help): init ends with this process.
+        _ => return 0,
+    };
+    let run = match Prepared::taken(memory, locks, home) {
+        Ok(run) => run,
+        Err(e) => return told(&channel, &Tell::NotRecorded(format!("the plan cannot be read: {e}"))),
+    };
+    let enclosure = match enclosure {
+        Ok(enclosure) => enclosure,
+        Err(e) => {
+            run.remove();
+            return told(&channel, &Tell::NotEnclosed(e));
+        }
+    };
+    let mut monitor = Monitor {
+        channel,
+        enclosure,
+        relay: relay.map(Relay::new),
+        terminal,
+        renames: None,
+        begun: None,
+        run,
+        recorder: None,
+    };
+    let told_of = match monitor.go_through() {
+        Ok(()) => return 0,
+        Err(failure) => monitor.give_up(failure),
+    };
+    told(&monitor.channel, &told_of)
+}
+
+fn told(channel: &cofferdam_enclosure::Channel, what: &Tell) -> i32 {
+    // Where this fails there is no client left to tell.
+    i32::from(channel.send(what, &[]).is_err())
+}
+
+/// What ends a monitor before its run is settled.
+enum Failure {
+    Enclosure(EnclosureError),
+    Record(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Failure::Record(format!("the run's processes lost each other: {e}"))
+    }
+}
+
+impl From<record::RecordError> for Failure {
+    fn from(e: record::RecordError) -> Self {
+        Failure::Record(e.to_string())
+    }
+}
+
+struct Monitor {
+    channel: cofferdam_enclosure::Channel,
+    enclosure: Namespaces,
+    relay: Option<Relay>,
+    terminal: Option<(OwnedFd, rustix::termios::Termios)>,
+    renames: Option<Renames>,
+    /// When the command started; from then on the run is kept, whatever happens.
+    begun: Option<Instant>,
+    run: Prepared,
+    recorder: Option<Recorder>,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    reason: EndReason,
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+impl Ending {
+    fn because(reason: EndReason) -> Ending {
+        Ending { reason, code: None, signal: None }
+    }
+}
+
+impl Monitor {
+    fn go_through(&mut self) -> Result<(), Failure> {
+        // The clock that stamps inodes, before the overlay is mounted: what changed later may have been seen inside.
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
+        // Where init has failed already, its report says more than the broken channel.
+        if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
+            self.wait_ready()?;
+        }
+        // Init mounts meanwhile. No log, no run: the command starts only when event 0 stands.
+        self.recorder = Some(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
+        self.wait_ready()?;
+        self.enclosure.go()?;
+        let begun = Instant::now();
+        self.begun = Some(begun);
+        let ending = self.watch()?;
+        self.finish_renames()?;
+        // All of it is gone before anything is read: nothing inside can change what is settled.
+        self.enclosure.end()?;
+        self.run.release_home();
+        self.drain_terminal()?;
+        let Some(recorder) = &mut self.recorder else {
+            return Err(Failure::Record("the recorder is gone".to_owned()));
+        };
+        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed())?;
+        // Before the client returns: what the person types next must not find this run busy.
+        self.run.release_run();
+        told(&self.channel, &Tell::Ended(summary));
+        // The person goes on; only this process tidies up and waits for the disk.
+        self.run.remove_scratch();
+        recorder.capture.sync().map_err(|e| Failure::Record(e.to_string()))?;
+        sync.sync().map_err(|e| Failure::Record(e.to_string()))
+    }
+
+    /// Until the boundary stands.
+    fn wait_ready(&mut self) -> Result<(), Failure> {
+        let fds = match self.enclosure.report()? {
+            Some((Report::Ready, fds)) => fds,
+            Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
+            Some(_) => return Err(Failure::Record("init spoke out of turn".to_owned())),
+            None => return Err(Failure::Record("init died before the command started".to_owned())),
+        };
+        let mut fds = fds.into_iter();
+        let (Some(listener), Some(root), Some(view)) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(Failure::Record("init came without its listener".to_owned()));
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.capture.set_view(view);
+        }
+        self.renames = Some(Renames::new(listener, root, &self.run.plan.enclosure)?);
+        if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
+            relay.attach(master)?;
+        }
+        Ok(())
+    }
+
+    /// Until the command ends or has to.
+    fn watch(&mut self) -> Result<Ending, Failure> {
+        let mut gone: Option<Instant> = None; // when the client went away
+        loop {
+            let Some(recorder) = &mut self.recorder else {
+                return Err(Failure::Record("the recorder is gone".to_owned()));
+            };
+            let wait = match gone {
+                Some(since) => Some(GRACE.saturating_sub(since.elapsed())),
+                None => recorder.due(),
+            };
+            let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
+            let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
+            let mut fds = vec![
+                PollFd::from_borrowed_fd(self.enclosure.readable(), PollFlags::IN),
+                PollFd::new(&self.channel, client),
+                PollFd::from_borrowed_fd(recorder.capture.as_fd(), PollFlags::IN),
+            ];
+            let renames = self.renames.as_ref().map(|r| {
+                let first = fds.len();
+                fds.extend(r.interests());
+                first..fds.len()
+            });
+            let relay = self.relay.as_ref().map(|r| {
+                let first = fds.len();
+                fds.extend(r.interests());
+                first..fds.len()
+            });
+            match poll(&mut fds, wait.as_ref()) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+            drop(fds);
+
+            if !ready[2].is_empty() {
+                recorder.files_changed()?;
+            }
+            recorder.checkpoint_if_due()?;
+            if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
+                relay.turn(&ready[range], |shown| recorder.terminal(shown))?;
+            }
+            if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
+                moves.turn(&ready[range], || self.enclosure.helper())?;
+            }
+            if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {
+                gone = Some(Instant::now());
+                self.client_gone();
+            }
+            if gone.is_some_and(|since| since.elapsed() >= GRACE) {
+                return Ok(Ending::because(EndReason::ClientGone));
+            }
+            if !ready[0].is_empty()
+                && let Some(mut ending) = self.hear_init()?
+            {
+                if gone.is_some() {
+                    ending.reason = EndReason::ClientGone;
+                }
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// One message of init; the ending where it was that.
+    fn hear_init(&mut self) -> Result<Option<Ending>, Failure> {
+        Ok(match self.enclosure.report()? {
+            None => Some(Ending::because(EndReason::InitDied)),
+            Some((Report::Started, _)) => {
+                told(&self.channel, &Tell::Started);
+                None
+            }
+            Some((Report::Stopped(signal), _)) => {
+                told(&self.channel, &Tell::Stopped(signal));
+                None
+            }
+            Some((Report::NotExecuted(errno), _)) => {
+                told(&self.channel, &Tell::NotExecuted(errno));
+                Some(Ending::because(EndReason::NotExecuted))
+            }
+            Some((Report::Exited(code), _)) => {
+                Some(Ending { reason: EndReason::Exited, code: Some(code), signal: None })
+            }
+            Some((Report::Killed(signal), _)) => {
+                Some(Ending { reason: EndReason::Exited, code: None, signal: Some(signal) })
+            }
+            Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
+            Some((Report::Ready, _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
+        })
+    }
+
+    /// One message of the client; `false` where it is gone.
+    fn hear_client(&mut self) -> Result<bool, Failure> {
+        // What an orphaned init does not take any more shows as its end.
+        match self.channel.receive::<Ask>()? {
+            Received::Closed => return Ok(false),
+            Received::Message(Ask::Signal(number), _) => drop(self.enclosure.signal(number)),
+            Received::Message(Ask::Resume, _) => drop(self.enclosure.resume()),
+            Received::Message(Ask::Resize { rows, columns }, _) => {
+                if let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) {
+                    relay.resize(rows, columns)?;
+                    recorder.resized(rows, columns)?;
+                }
+            }
+            Received::Message(Ask::Start { .. }, _) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.
+    fn client_gone(&mut self) {
+        if let Some((terminal, state)) = &self.terminal {
+            // A terminal that is gone as well needs no restoring.
+            let _ = rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, state);
+        }
+        let _ = self.enclosure.signal(rustix::process::Signal::HUP.as_raw());
+        let _ = self.enclosure.resume();
+    }
+
+    /// Lets a directory that is in two halves become whole, and notes for the person what could not.
+    fn finish_renames(&mut self) -> Result<(), Failure> {
+        let Some(renames) = &mut self.renames else { return Ok(()) };
+        renames.close();
+        let until = Instant::now() + RENAME_GRACE;
+        while renames.is_busy() {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let mut fds = renames.interests();
+            match poll(&mut fds, Some(&wait)) {
+                Ok(0) => break,
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+            drop(fds);
+            renames.turn(&ready, || self.enclosure.helper())?;
+        }
+        let notes = &mut self.run.plan.notes;
+        notes.extend(renames.leftovers().iter().map(|left| {
+            format!(
+                "a directory rename was cut short: part of {} is in {} beside it",
+                left.name.0.escape_ascii(),
+                left.temporary.0.escape_ascii()
+            )
+        }));
+        notes.extend(renames.unconfined().map(|e| format!("directories could not be renamed in place: {e}")));
+        Ok(())
+    }
+
+    /// What the terminal still holds after the end.
+    fn drain_terminal(&mut self) -> Result<(), Failure> {
+        let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
+        relay.drain(|shown| recorder.terminal(shown))?;
+        Ok(())
+    }
+
+    /// Ends everything after a failure. Before the command started there was no run, and nothing of it stays; afterwards all
+    /// that it did stays, for the next command to settle.
+    fn give_up(&mut self, failure: Failure) -> Tell {
+        let ended = self.enclosure.end();
+        if self.begun.is_none() {
+            self.run.remove();
+            return match failure {
+                Failure::Enclosure(e) => Tell::NotEnclosed(e),
+                Failure::Record(e) => Tell::NotRecorded(e),
+            };
+        }
+        let mut why = match failure {
+            Failure::Enclosure(e) => e.to_string(),
+            Failure::Record(e) => e,
+        };
+        if let Err(e) = ended {
+            why.push_str(&format!("; and its processes could not be waited for: {e}"));
+        }
+        self.recorder = None;
+        self.run.release_home();
+        self.run.release_run();
+        Tell::Broken(why)
+    }
+}

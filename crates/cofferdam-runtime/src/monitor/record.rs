@@ -1,0 +1,171 @@
+//! What the monitor writes down while a run goes on: the log, the terminal, the bases of files.
+
+use std::time::{Duration, Instant};
+
+use cofferdam_core::change::Digest;
+use cofferdam_core::event::{EventKind, RunStarted};
+use cofferdam_core::plan::Stdio;
+use cofferdam_core::{Bytes, Timestamp};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_workspace::{Capture, Layers, WorkspaceError};
+use sha2::{Digest as _, Sha256};
+
+use super::cast::Cast;
+use crate::prepare::Prepared;
+use crate::store::Store;
+
+/// Between two checkpoints while events come.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two scans of the upper layer where the kernel gives too few watches for it.
+const RESCAN: Duration = Duration::from_millis(250);
+
+/// Evidence could not be written: the run ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error("the evidence cannot be written: {0}")]
+    Evidence(#[from] cofferdam_evidence::Error),
+    #[error("the terminal cannot be recorded: {0}")]
+    Recording(std::io::Error),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error("the bases of the workspace cannot be kept: {0}")]
+    Workspace(#[from] WorkspaceError),
+    #[error("the plan does not serialise: {0}")]
+    Plan(#[from] serde_json::Error),
+}
+
+impl RecordError {
+    pub(super) fn recording(e: std::io::Error) -> RecordError {
+        RecordError::Recording(e)
+    }
+}
+
+pub(super) struct Recorder {
+    pub(super) log: Log,
+    pub(super) capture: Capture,
+    pub(super) layers: Layers,
+    blobs: BlobStore,
+    cast: Option<Cast>,
+    stdio: Stdio,
+    signed: Instant,
+    scanned: Instant,
+}
+
+impl Recorder {
+    /// Opens the log with `run.started`. No log, no run.
+    pub(super) fn open(
+        run: &Prepared,
+        boundary: Vec<String>,
+        before_mount: Timestamp,
+    ) -> Result<Recorder, RecordError> {
+        let directory = run.directory.join("evidence");
+        let (upper, base) = (run.directory.join("layers/upper"), run.directory.join("base"));
+        let layers = Layers::open(run.plan.project.as_path(), &upper, &base)?;
+        let capture = Capture::start(&layers, before_mount)?;
+        let key = RecorderKey::load_or_create(&Store::of_run(&run.directory).keys())?;
+        let uname = rustix::system::uname();
+        let plan = &run.plan;
+        let started = RunStarted {
+            run: plan.run.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            project: plan.project.clone(),
+            cwd: plan.enclosure.cwd.clone(),
+            argv: plan.enclosure.argv.clone(),
+            environment: plan.enclosure.env.iter().map(name_of).collect(),
+            uid: rustix::process::getuid().as_raw(),
+            host: uname.nodename().to_string_lossy().into_owned(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            plan: Digest(Sha256::digest(serde_json::to_vec(plan)?).into()),
+            boundary,
+            boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        };
+        let log = Log::create(&directory, &plan.run, key, started)?;
+        let blobs = BlobStore::open(&directory)?;
+        Ok(Recorder {
+            log,
+            capture,
+            layers,
+            blobs,
+            cast: None,
+            stdio: plan.enclosure.stdio,
+            signed: Instant::now(),
+            scanned: Instant::now(),
+        })
+    }
+
+    /// Looks at what appeared in the upper layer, and keeps the bases of it.
+    pub(super) fn files_changed(&mut self) -> Result<(), RecordError> {
+        self.capture.on_readable()?;
+        Ok(())
+    }
+
+    /// When something is due although nothing happens.
+    pub(super) fn due(&self) -> Option<Duration> {
+        if self.capture.needs_rescans() {
+            return Some(RESCAN);
+        }
+        (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()))
+    }
+
+    /// Signs what came, at most once an interval.
+    pub(super) fn checkpoint_if_due(&mut self) -> Result<(), RecordError> {
+        if self.capture.needs_rescans() && self.scanned.elapsed() >= RESCAN {
+            self.capture.rescan()?;
+            self.scanned = Instant::now();
+        }
+        if self.log.unsigned() > 0 && self.signed.elapsed() >= INTERVAL {
+            self.log.checkpoint()?;
+            self.signed = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// What the terminal showed.
+    pub(super) fn terminal(&mut self, shown: &[u8]) -> Result<(), RecordError> {
+        let cast = match &mut self.cast {
+            Some(cast) => cast,
+            None => {
+                let (rows, columns) = match self.stdio {
+                    Stdio::Pty { rows, columns } => (rows, columns),
+                    Stdio::Pipes => (24, 80),
+                };
+                let now = cofferdam_core::Timestamp::now().parts().0;
+                self.cast.insert(Cast::start(&self.blobs, rows, columns, now)?)
+            }
+        };
+        cast.shown(shown)
+    }
+
+    /// The terminal has another size now.
+    pub(super) fn resized(&mut self, rows: u16, columns: u16) -> Result<(), RecordError> {
+        match (&mut self.cast, &mut self.stdio) {
+            (Some(cast), _) => cast.resized(rows, columns),
+            (None, stdio) => {
+                *stdio = Stdio::Pty { rows, columns };
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the recording of the terminal.
+    pub(super) fn close_terminal(&mut self) -> Result<(), RecordError> {
+        if let Some(cast) = self.cast.take() {
+            let output = cast.finish()?;
+            self.log.append(None, EventKind::CommandOutput(output))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the capture of bases: nothing inside runs any more.
+    pub(super) fn close_workspace(&mut self) -> Result<Vec<String>, RecordError> {
+        let captured = self.capture.finish()?;
+        Ok(captured.problems.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// The name of a variable of an environment.
+fn name_of(variable: &Bytes) -> Bytes {
+    let name = variable.0.split(|b| *b == b'=').next().unwrap_or_default();
+    name.into()
+}

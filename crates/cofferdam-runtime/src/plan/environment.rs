@@ -1,0 +1,54 @@
+//! The environment of the command, built from nothing.
+
+use std::path::Path;
+
+use cofferdam_core::{Bytes, RunId};
+
+use crate::plan::toolchains::Found;
+use crate::plan::{Host, INSIDE};
+
+/// Variables that say how to show things and nothing about the person.
+const SHOWN: &[&str] = &["TERM", "COLORTERM", "LANG", "LANGUAGE", "TZ", "NO_COLOR", "CLICOLOR", "FORCE_COLOR"];
+
+pub(super) fn build(host: &Host, run: &RunId, root: &Path, found: &Found, git: bool, asked: &[Bytes]) -> Vec<Bytes> {
+    let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut set = |name: &[u8], value: &[u8]| {
+        env.retain(|(n, _)| n != name);
+        env.push((name.to_vec(), value.to_vec()));
+    };
+    for (name, value) in &host.env {
+        let shown = SHOWN.iter().any(|s| name.0 == s.as_bytes()) || name.0.starts_with(b"LC_");
+        if shown || found.variables.iter().any(|v| name.0 == v.as_bytes()) {
+            set(&name.0, &value.0);
+        }
+    }
+    let home = Bytes::from(host.home.as_path());
+    let user = host.var("USER").or_else(|| host.var("LOGNAME")).map_or(&b"user"[..], |v| v.as_ref());
+    // The name of uid 0 would be a lie inside, where the uid is an ordinary one.
+    let user = if host.uid == 0 { b"user" } else { user };
+    set(b"HOME", home.as_ref());
+    set(b"USER", user);
+    set(b"LOGNAME", user);
+    set(b"SHELL", host.var("SHELL").map_or(b"/bin/sh", |v| v.as_ref()));
+    set(b"PATH", host.var("PATH").map_or(b"/usr/local/bin:/usr/bin:/bin", |v| v.as_ref()));
+    if let Some(venv) = host.var("VIRTUAL_ENV").filter(|v| v.as_path().starts_with(root)) {
+        set(b"VIRTUAL_ENV", venv.as_ref());
+    }
+    set(b"COFFER_RUN", run.as_str().as_bytes());
+    if git {
+        set(b"GIT_CONFIG_SYSTEM", format!("{INSIDE}/gitconfig").as_bytes());
+    } else {
+        set(b"GIT_CONFIG_NOSYSTEM", b"1");
+    }
+    for variable in asked {
+        match variable.0.iter().position(|b| *b == b'=') {
+            Some(at) => set(&variable.0[..at], &variable.0[at + 1..]),
+            None => {
+                if let Some((name, value)) = host.env.iter().find(|(n, _)| n == variable) {
+                    set(&name.0, &value.0);
+                }
+            }
+        }
+    }
+    env.into_iter().map(|(n, v)| [n, b"=".to_vec(), v].concat().into()).collect()
+}

@@ -1,0 +1,146 @@
+//! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
+
+mod environment;
+mod identity;
+mod project;
+mod sockets;
+mod system;
+mod toolchains;
+
+use std::path::PathBuf;
+
+use cofferdam_core::plan::{Access, EnclosurePlan, Mount, RunPlan, Stdio};
+use cofferdam_core::{Bytes, RunId};
+
+pub(crate) use project::hidden_places;
+pub use project::{ProjectError, project_root};
+pub use toolchains::Toolchain;
+
+use crate::store::Store;
+
+/// Where the run's own things lie inside.
+pub const INSIDE: &str = "/run/coffer";
+
+/// What the caller knows of the host: the only way by which the environment comes in here.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The person's environment.
+    pub env: Vec<(Bytes, Bytes)>,
+    /// The person's home, without symbolic links.
+    pub home: PathBuf,
+    /// The current directory, without symbolic links.
+    pub cwd: PathBuf,
+    /// The real uid.
+    pub uid: u32,
+    /// This program's file.
+    pub binary: PathBuf,
+}
+
+impl Host {
+    /// A variable of the person's environment.
+    pub fn var(&self, name: &str) -> Option<&Bytes> {
+        self.env.iter().find(|(n, _)| n.0 == name.as_bytes()).map(|(_, v)| v)
+    }
+}
+
+/// What the person asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The command and its arguments.
+    pub argv: Vec<Bytes>,
+    /// The project's root, where given.
+    pub project: Option<PathBuf>,
+    /// Variables to pass: `NAME` as it is outside, `NAME=value`.
+    pub env: Vec<Bytes>,
+    /// Most processes.
+    pub processes: u64,
+    /// How the streams are connected.
+    pub stdio: Stdio,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The directory cannot be a project.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// The toolchain table shipped with the program is broken.
+    #[error("the toolchain table does not read: {0}")]
+    Table(#[from] toml::de::Error),
+    /// What listens on this host is not known, so that it cannot be hidden.
+    #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
+    Sockets(std::io::Error),
+    /// The system gave no random bytes.
+    #[error("no random bytes for a run id: {0}")]
+    Random(String),
+}
+
+/// Decides a run.
+///
+/// # Errors
+/// Where the directory cannot be a project.
+pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan, PlanError> {
+    let root = match &request.project {
+        Some(named) => project::named_root(host, store, named)?,
+        None => project_root(host, store)?,
+    };
+    let mut raw = [0u8; 12];
+    rustix::rand::getrandom(&mut raw, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| PlanError::Random(e.to_string()))?;
+    let run = RunId::from_random(raw);
+    let agent = agent_name(&request.argv);
+    let directory = store.run_directory(&run);
+    let home = store.home_directory(&root, &agent);
+    let mut notes = Vec::new();
+
+    let mut mounts = system::mounts(host);
+    let path = |p: &std::path::Path| Bytes::from(p);
+    mounts.push(Mount::Bind { source: path(&home), target: path(&host.home), access: Access::ReadWrite });
+    let found = toolchains::discover(host, &root, &mut notes)?;
+    mounts.extend(found.mounts(&directory));
+    mounts.extend(sockets::hidden(&mounts).map_err(PlanError::Sockets)?);
+    mounts.push(Mount::Overlay {
+        lower: path(&root),
+        upper: path(&directory.join("layers/upper")),
+        work: path(&directory.join("layers/work")),
+        target: path(&root),
+    });
+    let git = identity::git_config(host);
+    mounts.extend(system::own_files(host, &run, git.as_deref()));
+
+    let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
+    let env = environment::build(host, &run, &root, &found, git.is_some(), &request.env);
+    Ok(RunPlan {
+        run,
+        project: path(&root),
+        agent,
+        directory: path(&directory),
+        home: path(&home),
+        enclosure: EnclosurePlan {
+            mounts,
+            project: path(&root),
+            argv: request.argv.clone(),
+            env,
+            cwd: path(&cwd),
+            stdio: request.stdio,
+            processes: request.processes,
+            privileged_caller: host.uid == 0,
+        },
+        notes,
+    })
+}
+
+/// The command's name without its directory, reduced to what fits a file name.
+fn agent_name(argv: &[Bytes]) -> String {
+    let base = argv.first().and_then(|a| a.as_path().file_name()).unwrap_or_default();
+    let name: String = base
+        .to_string_lossy()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' })
+        .take(40)
+        .collect();
+    match name.trim_matches('.') {
+        "" => "command".to_owned(),
+        trimmed => trimmed.to_owned(),
+    }
+}

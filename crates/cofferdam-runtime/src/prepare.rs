@@ -1,0 +1,174 @@
+//! The directories and locks of a run.
+//!
+//! The client makes them while the kernel makes the namespaces, and hands them to the monitor.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use cofferdam_core::Timestamp;
+use cofferdam_core::plan::{Mount, RunPlan};
+use cofferdam_enclosure::{Channel, read_large};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use crate::plan::hidden_places;
+use crate::protocol::Ask;
+use crate::store::{Lock, RunRecord, StoreError, doing, private_directory, try_lock, write_new_record};
+
+/// A run whose directories stand and whose locks are held.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) plan: RunPlan,
+    pub(crate) directory: PathBuf,
+    pub(crate) record: RunRecord,
+    run: Option<Lock>,
+    home: Option<Lock>,
+}
+
+impl Prepared {
+    /// Makes the directories, takes the locks, and completes the plan: where another run has the home layer, this one
+    /// gets a copy-on-write view of it.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub fn new(mut plan: RunPlan) -> Result<Prepared, StoreError> {
+        let directory = plan.directory.as_path().to_owned();
+        private_directory(&directory)?;
+        let run = try_lock(&directory)?;
+        for name in ["layers", "base", "evidence"] {
+            make(&directory.join(name))?;
+        }
+        let home = home_layer(plan.home.as_path())?;
+        if home.is_none() {
+            share_home(&mut plan, &directory);
+        } else {
+            crate::way::clear(&mut plan)?;
+        }
+        for mount in &plan.enclosure.mounts {
+            if let Mount::Overlay { lower, upper, work, .. } = mount {
+                layer(lower.as_path(), upper.as_path(), work.as_path())?;
+            }
+        }
+        let record = RunRecord {
+            run: plan.run.clone(),
+            project: plan.project.clone(),
+            agent: plan.agent.clone(),
+            argv: plan.enclosure.argv.clone(),
+            started: Timestamp::now(),
+            ended: None,
+            discarded: None,
+        };
+        write_new_record(&directory, &record)?;
+        Ok(Prepared { plan, directory, record, run, home })
+    }
+
+    /// The decided plan.
+    pub fn plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    /// Hands the run to the monitor. The locks go with it: a lock is held as long as one descriptor of it is open.
+    ///
+    /// # Errors
+    /// Where the monitor is gone.
+    pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
+        let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
+        let cover = Ask::Start { home: self.home.is_some() };
+        channel.send_large(&cover, &(&self.plan, &self.record), &locks)
+    }
+
+    /// Takes what the client handed over.
+    pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
+        let (plan, record): (RunPlan, RunRecord) = read_large(memory)?;
+        let directory = plan.directory.as_path().to_owned();
+        let home = if home { locks.pop().map(Lock::from) } else { None };
+        Ok(Prepared { plan, directory, record, run: locks.pop().map(Lock::from), home })
+    }
+
+    /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.
+    pub(crate) fn release_home(&mut self) {
+        self.home = None;
+    }
+
+    /// Lets go of the run, once it is settled: it can be promoted and discarded.
+    pub(crate) fn release_run(&mut self) {
+        self.run = None;
+    }
+
+    /// Removes the kernel's scratch directories: the layers are complete without, and the marker in them would refuse
+    /// them as layers of another run (`volatile`, Documentation/filesystems/overlayfs.rst).
+    pub(crate) fn remove_scratch(&self) {
+        for mount in &self.plan.enclosure.mounts {
+            if let Mount::Overlay { work, .. } = mount {
+                // What stays is in the way of nothing; `coffer discard` removes it.
+                let _ = crate::removal::remove_tree(work.as_path());
+            }
+        }
+    }
+
+    /// Takes everything back: there was no run.
+    pub(crate) fn remove(&self) {
+        // What cannot be removed now is removed by the next command that lists runs.
+        let _ = crate::store::remove_run(&self.directory);
+    }
+}
+
+fn make(path: &Path) -> Result<(), StoreError> {
+    rustix::fs::mkdir(path, rustix::fs::Mode::RWXU).map_err(|e| doing("making", path)(e.into()))
+}
+
+/// An upper layer and its scratch directory. The root of an overlay has the attributes of the upper directory: they are
+/// made those of the lower one.
+fn layer(lower: &Path, upper: &Path, work: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = upper.parent()
+        && !parent.is_dir()
+    {
+        make(parent)?;
+    }
+    make(upper)?;
+    make(work)?;
+    let of = lower.metadata().map_err(doing("looking at", lower))?;
+    std::fs::set_permissions(upper, std::fs::Permissions::from_mode(of.mode() & 0o7777))
+        .map_err(doing("preparing", upper))?;
+    let time = |s: i64, ns: i64| Timespec { tv_sec: s, tv_nsec: ns };
+    let times = Timestamps {
+        last_access: time(of.atime(), of.atime_nsec()),
+        last_modification: time(of.mtime(), of.mtime_nsec()),
+    };
+    utimensat(CWD, upper, &times, AtFlags::empty()).map_err(|e| doing("preparing", upper)(e.into()))
+}
+
+/// Makes the persistent home where it is missing, and takes it; `None` where another run has it.
+fn home_layer(home: &Path) -> Result<Option<Lock>, StoreError> {
+    if !home.is_dir() {
+        private_directory(home)?;
+        for (place, directory) in hidden_places() {
+            let at = home.join(place);
+            if let Some(parent) = at.parent() {
+                private_directory(parent)?;
+            }
+            let made = if directory { std::fs::create_dir(&at) } else { std::fs::write(&at, b"") };
+            made.and_then(|()| std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o0)))
+                .map_err(doing("preparing", &at))?;
+        }
+    }
+    try_lock(home.parent().unwrap_or(home))
+}
+
+/// Two runs of one agent in one project at once do not meet in their home.
+fn share_home(plan: &mut RunPlan, directory: &Path) {
+    for mount in &mut plan.enclosure.mounts {
+        if let Mount::Bind { source, target, .. } = mount
+            && *source == plan.home
+        {
+            *mount = Mount::Overlay {
+                lower: plan.home.clone(),
+                upper: directory.join("layers/home/upper").into(),
+                work: directory.join("layers/home/work").into(),
+                target: target.clone(),
+            };
+        }
+    }
+    plan.notes.push("another run has this agent's home: what this run writes there is not kept".to_owned());
+}

@@ -1,0 +1,63 @@
+//! What the client and the monitor say to each other.
+
+use cofferdam_core::RunId;
+use cofferdam_core::event::RunEnded;
+use cofferdam_enclosure::EnclosureError;
+use serde::{Deserialize, Serialize};
+
+/// From the client.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// Start this run: plan and record as a memory file, then the run's lock and, with `home`, the home's.
+    Start {
+        /// Whether the run has its home layer to itself.
+        home: bool,
+    },
+    /// A signal for the command.
+    Signal(i32),
+    /// The terminal has this size now.
+    Resize {
+        /// Rows of characters.
+        rows: u16,
+        /// Columns of characters.
+        columns: u16,
+    },
+    /// The person continued the stopped run.
+    Resume,
+}
+
+/// From the monitor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Tell {
+    /// The command runs.
+    Started,
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// Everything inside has ended and is settled.
+    Ended(Summary),
+    /// A layer of the boundary could not be set up: there was no run.
+    NotEnclosed(EnclosureError),
+    /// The run could not be recorded or stored: there was no run.
+    NotRecorded(String),
+    /// The run had to be ended because its evidence could not be written. What it did so far is kept.
+    Broken(String),
+    /// The command could not be executed; the `errno` of `execve(2)`.
+    NotExecuted(i32),
+}
+
+/// What the end of a run says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub run: RunId,
+    /// The facts of `run.ended`.
+    pub ended: RunEnded,
+    /// Lines added and removed in text files, where they were counted.
+    pub lines: Option<(u64, u64)>,
+    /// Changed paths that will execute on the host once promoted.
+    pub attention: u64,
+    /// Paths of the real tree that moved on under the run.
+    pub moved: u64,
+    /// Something the person should know, one line each.
+    pub notes: Vec<String>,
+}

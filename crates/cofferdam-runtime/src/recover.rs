@@ -1,0 +1,73 @@
+//! Settling a run whose monitor died: the next command that looks at it does what the monitor could not.
+
+use cofferdam_core::event::{EndReason, EventKind, RunEnded};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_workspace::Layers;
+
+use crate::monitor::{RecordError, record_end, write_end};
+use crate::store::{Run, Store, remove_run};
+
+/// Settles a run that nobody runs any more and that has no end: the log is verified, what was torn is named, the change
+/// set is recorded as it lies. A run whose log was never begun never ran: what there is of it is removed.
+///
+/// # Errors
+/// [`RecoverError`], where the evidence contradicts itself or cannot be written; nothing is lost then.
+pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
+    if run.record.ended.is_some() || run.record.discarded.is_some() {
+        return Ok(Recovered::Nothing);
+    }
+    let Some(_lock) = run.lock()? else { return Ok(Recovered::Nothing) };
+    if !run.evidence().join("log.jsonl").exists() {
+        remove_run(&run.directory)?;
+        return Ok(Recovered::NeverBegan);
+    }
+    let name = run.record.run.to_string();
+    let failed = |e: RecordError| RecoverError::Record { run: name.clone(), error: e.to_string() };
+    let evidence = |e: cofferdam_evidence::Error| failed(RecordError::Evidence(e));
+    let key = RecorderKey::load_or_create(&Store::of_run(&run.directory).keys()).map_err(evidence)?;
+    let (mut log, recovery) = Log::reopen(&run.evidence(), key).map_err(evidence)?;
+    let mut gap = |what: &str, count: u64| {
+        if count == 0 {
+            return Ok(());
+        }
+        log.append(None, EventKind::EvidenceGap { what: what.to_owned(), count }).map(drop)
+    };
+    gap("bytes of a half-written event, moved aside", recovery.torn_line.map_or(0, |t| t.bytes)).map_err(evidence)?;
+    gap("events that no checkpoint covered when the monitor died", recovery.unsigned).map_err(evidence)?;
+    let salvaged = BlobStore::open(&run.evidence()).and_then(|b| b.salvage()).map_err(evidence)?;
+    gap("recordings cut when the monitor died", salvaged.len() as u64).map_err(evidence)?;
+    let ended =
+        RunEnded { reason: EndReason::MonitorDied, code: None, signal: None, milliseconds: 0, changed: 0, ignored: 0 };
+    let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
+        .map_err(|e| failed(RecordError::Workspace(e)))?;
+    let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
+    Ok(Recovered::Settled)
+}
+
+/// What there was to recover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing: it runs, or is settled.
+    Nothing,
+    /// It is settled now.
+    Settled,
+    /// It never began and is gone.
+    NeverBegan,
+}
+
+/// A dead run could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The evidence or the layers.
+    #[error("run {run} ended without its monitor and cannot be settled: {error}")]
+    Record {
+        /// The run.
+        run: String,
+        /// Why.
+        error: String,
+    },
+}

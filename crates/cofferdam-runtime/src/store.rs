@@ -1,0 +1,316 @@
+//! The store: where runs, home layers and keys lie (`$XDG_STATE_HOME/cofferdam`). Directories are 0700, files 0600.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cofferdam_core::{Bytes, RunId, Timestamp};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The store on this machine.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What could not be done with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("{what} {path}: {error}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To what.
+        path: String,
+        /// The system's words.
+        error: io::Error,
+    },
+    /// A description of a run does not read.
+    #[error(
+        "{path} does not read: {error}; repair it, or move its directory out of the store (the evidence in it is untouched)"
+    )]
+    Broken {
+        /// The file.
+        path: String,
+        /// Why.
+        error: serde_json::Error,
+    },
+    /// Nothing has that name.
+    #[error("no run `{0}`: `coffer list --all` shows what there is")]
+    Unknown(String),
+    /// Nothing ran here yet.
+    #[error("no run of {0} yet: `coffer run COMMAND` makes one")]
+    None(String),
+    /// Several have that prefix.
+    #[error("`{prefix}` could be {}: type more of it", candidates.join(" or "))]
+    Ambiguous {
+        /// What was typed.
+        prefix: String,
+        /// What begins so.
+        candidates: Vec<String>,
+    },
+}
+
+pub(crate) fn doing(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |error| StoreError::Io { what, path, error }
+}
+
+/// `run.json`: what a list shows of a run. The evidence is the truth; this is a convenience and can be rebuilt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run.
+    pub run: RunId,
+    /// The real tree.
+    pub project: Bytes,
+    /// The agent's or command's name.
+    pub agent: String,
+    /// The command.
+    pub argv: Vec<Bytes>,
+    /// When it started.
+    pub started: Timestamp,
+    /// How it ended; absent while it runs, or where the monitor died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+    /// When the layers were thrown away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub time: Timestamp,
+    /// The facts of `run.ended`.
+    #[serde(flatten)]
+    pub facts: cofferdam_core::event::RunEnded,
+}
+
+/// A run that was found in the store.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its record.
+    pub record: RunRecord,
+}
+
+impl Run {
+    /// The upper layer.
+    pub fn upper(&self) -> PathBuf {
+        self.directory.join("layers/upper")
+    }
+
+    /// The captured bases.
+    pub fn base(&self) -> PathBuf {
+        self.directory.join("base")
+    }
+
+    /// The evidence.
+    pub fn evidence(&self) -> PathBuf {
+        self.directory.join("evidence")
+    }
+
+    /// Whether its monitor lives: it holds the lock as long as it does.
+    ///
+    /// # Errors
+    /// Where the run's directory cannot be opened.
+    pub fn is_live(&self) -> Result<bool, StoreError> {
+        Ok(self.lock()?.is_none())
+    }
+
+    /// Takes the run for changing it (promotion, discard, recovery); `None` where somebody else has it.
+    ///
+    /// # Errors
+    /// Where the run's directory cannot be opened.
+    pub fn lock(&self) -> Result<Option<Lock>, StoreError> {
+        try_lock(&self.directory)
+    }
+
+    /// Writes the record, replacing the old one whole.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub fn write_record(&self) -> Result<(), StoreError> {
+        write_record(&self.directory, &self.record)
+    }
+}
+
+/// An exclusive lock, held until dropped or until the process ends (`flock(2)`).
+#[derive(Debug)]
+pub struct Lock(OwnedFd);
+
+impl From<OwnedFd> for Lock {
+    /// Takes over the descriptor of a lock that another process took.
+    fn from(fd: OwnedFd) -> Self {
+        Lock(fd)
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Takes the lock of a directory; `None` where somebody else holds it.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<Lock>, StoreError> {
+    let file = File::open(path).map_err(doing("opening", path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock(file.into()))),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(doing("locking", path)(e.into())),
+    }
+}
+
+/// Writes a run's first record.
+pub(crate) fn write_new_record(directory: &Path, record: &RunRecord) -> Result<(), StoreError> {
+    let path = directory.join("run.json");
+    write_private(&path, &record_text(&path, record)?)
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+    let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file| file.write_all(text)).map_err(doing("writing", path))
+}
+
+fn record_text(path: &Path, record: &RunRecord) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|error| StoreError::Broken { path: path.display().to_string(), error })
+}
+
+/// Writes a run's record, replacing the old one whole.
+pub(crate) fn write_record(directory: &Path, record: &RunRecord) -> Result<(), StoreError> {
+    let (path, new) = (directory.join("run.json"), directory.join("run.json.new"));
+    write_private(&new, &record_text(&path, record)?)?;
+    std::fs::rename(&new, &path).map_err(doing("writing", &path))
+}
+
+/// Makes a private directory and its parents.
+pub(crate) fn private_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(doing("making", path))
+}
+
+impl Store {
+    /// The store in this directory, which need not exist yet.
+    pub fn at(root: PathBuf) -> Store {
+        Store { root }
+    }
+
+    /// The store that a run's directory lies in.
+    pub fn of_run(directory: &Path) -> Store {
+        Store { root: directory.ancestors().nth(2).unwrap_or(directory).to_owned() }
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a run lies.
+    pub fn run_directory(&self, run: &RunId) -> PathBuf {
+        self.root.join("runs").join(run.as_str())
+    }
+
+    /// Where the signing key lies.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// The persistent home of an agent in a project.
+    pub fn home_directory(&self, project: &Path, agent: &str) -> PathBuf {
+        let digest = Sha256::digest(&Bytes::from(project).0);
+        let tail = cofferdam_core::bytes::hex(&digest[..6]);
+        self.root.join("homes").join(format!("{agent}-{tail}")).join("home")
+    }
+
+    /// All runs, newest first. A directory that is not a run is passed over.
+    ///
+    /// # Errors
+    /// Where the store or a record cannot be read.
+    pub fn runs(&self) -> Result<Vec<Run>, StoreError> {
+        let dir = self.root.join("runs");
+        let entries = match dir.read_dir() {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(doing("reading", &dir)(e)),
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(doing("reading", &dir))?;
+            if entry.file_name().to_str().is_some_and(|n| n.parse::<RunId>().is_ok())
+                && let Some(run) = read_run(&entry.path())?
+            {
+                runs.push(run);
+            }
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.record.started));
+        Ok(runs)
+    }
+
+    /// The run that a person means: an id, a unique prefix, or `@`, the latest of `project`.
+    ///
+    /// # Errors
+    /// Where there is none, or more than one.
+    pub fn find(&self, name: &str, project: &Path) -> Result<Run, StoreError> {
+        let runs = self.runs()?;
+        if name == "@" {
+            return runs
+                .into_iter()
+                .find(|r| r.record.project.as_path() == project)
+                .ok_or_else(|| StoreError::None(project.display().to_string()));
+        }
+        let mut hits: Vec<Run> = runs.into_iter().filter(|r| r.record.run.as_str().starts_with(name)).collect();
+        match hits.len() {
+            0 => Err(StoreError::Unknown(name.to_owned())),
+            1 => Ok(hits.remove(0)),
+            _ => Err(StoreError::Ambiguous {
+                prefix: name.to_owned(),
+                candidates: hits.iter().map(|r| r.record.run.to_string()).collect(),
+            }),
+        }
+    }
+}
+
+fn read_run(directory: &Path) -> Result<Option<Run>, StoreError> {
+    let path = directory.join("run.json");
+    let text = match std::fs::read(&path) {
+        // A run whose monitor died before it wrote anything.
+        Ok(text) if text.is_empty() => return Ok(None),
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(doing("reading", &path)(e)),
+    };
+    let record = serde_json::from_slice(&text)
+        .map_err(|error| StoreError::Broken { path: path.display().to_string(), error })?;
+    Ok(Some(Run { directory: directory.to_owned(), record }))
+}
+
+/// Removes a run's layers; the bytes they held on disk. Follows nothing.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub fn remove_layers(directory: &Path) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for name in ["layers", "base"] {
+        let path = directory.join(name);
+        if path.symlink_metadata().is_ok() {
+            bytes += crate::removal::remove_tree(&path).map_err(doing("removing", &path))?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Removes all of a run, evidence included: for one that never began.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub(crate) fn remove_run(directory: &Path) -> Result<(), StoreError> {
+    crate::removal::remove_tree(directory).map(drop).map_err(doing("removing", directory))
+}

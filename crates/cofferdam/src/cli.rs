@@ -1,0 +1,142 @@
+//! The command line: what can be asked, and who answers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::commands;
+use crate::exit;
+use crate::output::Colour;
+use crate::run::Early;
+
+/// The runtime in which AI coding agents work on a developer's laptop.
+///
+/// A command runs in a copy-on-write enclosure: it sees your project and your tools, not your keys, and what it changes
+/// waits for you to look at it.
+#[derive(Debug, Parser)]
+#[command(name = "coffer", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "RUN is an id, a unique prefix of one, or @ for the latest run of this project (the default).\n\
+    Exit codes: the command's own; 125 where coffer failed, 126 where the command cannot be executed, 127 where it is \
+    not found, 128+N where signal N killed it."
+)]
+pub struct Cli {
+    /// When to colour output: auto, always or never.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub color: Colour,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command in an enclosure
+    Run(RunArgs),
+    /// Start your shell in an enclosure
+    Shell(ShellArgs),
+    /// List runs
+    #[command(alias = "ls")]
+    List(commands::list::ListArgs),
+    /// Show what a run changed, as git diff would
+    Diff(commands::diff::DiffArgs),
+    /// Take a run's changes into the real tree
+    Promote(commands::promote::PromoteArgs),
+    /// Take a promotion back
+    Undo(commands::undo::UndoArgs),
+    /// Throw a run's layers away; its evidence stays
+    Discard(commands::discard::DiscardArgs),
+    /// Verify a run's evidence: what is recorded is what was signed
+    Verify(commands::verify::VerifyArgs),
+    /// Check that the boundary holds on this machine: try what must fail and what must work
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them into a directory
+    Man {
+        /// Write coffer.1, coffer-run.1, … here.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// The inside half of `coffer doctor`
+    #[command(hide = true)]
+    Probe {
+        /// What to try, as JSON.
+        spec: String,
+    },
+}
+
+/// Options of `coffer run` and `coffer shell`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The project's root (default: the nearest parent directory with .git or cofferdam.toml, else this one)
+    #[arg(long, short = 'C', value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// Pass a variable of your environment, or set one; may be repeated
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<std::ffi::OsString>,
+    /// Most processes and threads at once
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub processes: u64,
+    /// Print nothing of coffer's own but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the summary as JSON, on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Print what the command would see, as JSON, and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `coffer run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  coffer run cargo test\n  coffer run -- claude -p \"fix the flaky test\"\n  \
+    echo data | coffer run -q -- ./filter")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub options: Options,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// `coffer shell`.
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Parses and answers.
+pub fn main(early: Early) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are not errors; a wrong word is ours.
+            let code = if e.use_stderr() { exit::OURS } else { 0 };
+            return match e.print() {
+                Ok(()) => ExitCode::from(code),
+                Err(_) => ExitCode::from(exit::OURS),
+            };
+        }
+    };
+    let answer = match cli.command {
+        Command::Run(args) => commands::run::run(early, args, cli.color),
+        Command::Shell(args) => commands::run::shell(early, args, cli.color),
+        Command::List(args) => commands::list::list(&args, cli.color),
+        Command::Diff(args) => commands::diff::diff(&args, cli.color),
+        Command::Promote(args) => commands::promote::promote(&args, cli.color),
+        Command::Undo(args) => commands::undo::undo(&args),
+        Command::Discard(args) => commands::discard::discard(&args),
+        Command::Verify(args) => commands::verify::verify(&args, cli.color),
+        Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
+        Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
+        Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),
+        Command::Probe { spec } => commands::doctor::probe::probe(&spec),
+    };
+    answer.unwrap_or_else(|failure| failure.report())
+}

@@ -1,0 +1,119 @@
+//! `coffer list`.
+
+use std::process::ExitCode;
+
+use cofferdam_core::Timestamp;
+use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_runtime::plan::project_root;
+use cofferdam_runtime::store::{Run, RunRecord};
+use serde::Serialize;
+
+use super::Answer;
+use crate::failure::Failure;
+use crate::output::{self, Colour};
+use crate::{exit, host};
+
+/// `coffer list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Runs of every project, not of this one only
+    #[arg(long, short)]
+    all: bool,
+    /// Print facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    record: &'a RunRecord,
+    state: &'static str,
+}
+
+/// Lists runs, newest first.
+pub fn list(args: &ListArgs, colour: Colour) -> Answer {
+    let host = host::host()?;
+    let store = host::store(&host);
+    let mut runs = store.runs()?;
+    if !args.all {
+        let project = project_root(&host, &store)
+            .map_err(|e| Failure::new(e).next("or list the runs of every project: coffer list --all"))?;
+        runs.retain(|run| run.record.project.as_path() == project);
+    }
+    let mut rows = Vec::new();
+    // What has no log never ran: the next command that looks for it clears it away.
+    for run in runs.iter().filter(|run| run.evidence().join("log.jsonl").exists()) {
+        rows.push(Row { record: &run.record, state: state(run)? });
+    }
+    if args.json {
+        output::json(&rows)?;
+    } else if rows.is_empty() {
+        output::remark("no runs yet: coffer run COMMAND makes one");
+    } else {
+        output::print(human(&rows, args.all, colour.stdout()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One word for where a run stands.
+pub fn state(run: &Run) -> Result<&'static str, Failure> {
+    Ok(match (&run.record.ended, run.record.discarded) {
+        (_, Some(_)) => "discarded",
+        (Some(_), None) => "ended",
+        (None, None) if run.is_live()? => "running",
+        (None, None) => "died",
+    })
+}
+
+fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
+    let mut table = vec![["RUN", "AGENT", "STARTED", "STATE", "EXIT", "CHANGED"].map(str::to_owned).to_vec()];
+    if projects {
+        table[0].push("PROJECT".to_owned());
+    }
+    for row in rows {
+        let record = row.record;
+        let ended = record.ended.as_ref().map(|e| &e.facts);
+        let mut cells = vec![
+            record.run.to_string(),
+            output::visible(record.agent.as_bytes()),
+            ago(record.started),
+            row.state.to_owned(),
+            ended.map_or("-".to_owned(), outcome),
+            ended.map_or("-".to_owned(), |e| output::counted(e.changed, "file")),
+        ];
+        if projects {
+            cells.push(output::visible(&record.project.0));
+        }
+        table.push(cells);
+    }
+    let text = output::table(&table);
+    match text.split_once('\n') {
+        Some((head, rest)) => format!("{}\n{rest}", output::styled(head, "2", colour)),
+        None => text,
+    }
+}
+
+/// How a run ended, in a word: the exit code, or why there is none.
+fn outcome(ended: &RunEnded) -> String {
+    match (ended.reason, ended.code, ended.signal) {
+        (_, Some(code), _) => code.to_string(),
+        (_, _, Some(signal)) => exit::of_signal(signal).to_string(),
+        (EndReason::ClientGone, ..) => "hung up".to_owned(),
+        (EndReason::Stopped, ..) => "stopped".to_owned(),
+        (EndReason::InitDied, ..) => "killed".to_owned(),
+        (EndReason::MonitorDied, ..) => "died".to_owned(),
+        (EndReason::NotExecuted, ..) => "not run".to_owned(),
+        (EndReason::Exited, ..) => "?".to_owned(),
+    }
+}
+
+fn ago(then: Timestamp) -> String {
+    let seconds = (Timestamp::now().0 - then.0).max(0) / 1_000_000_000;
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}

@@ -1,0 +1,207 @@
+//! `coffer run` and `coffer shell`.
+
+use std::process::ExitCode;
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_core::plan::RunPlan;
+use cofferdam_runtime::plan::{Host, Request, resolve};
+use cofferdam_runtime::prepare::Prepared;
+use cofferdam_runtime::protocol::Summary;
+
+use super::Answer;
+use crate::cli::{Options, RunArgs, ShellArgs};
+use crate::failure::Failure;
+use crate::output::{self, Colour};
+use crate::run::{self, Early, Outcome};
+use crate::{exit, host};
+
+/// Runs a command.
+pub fn run(early: Early, args: RunArgs, colour: Colour) -> Answer {
+    let argv = args.command.into_iter().map(Bytes::from).collect();
+    start(early, &host::host()?, argv, &args.options, colour)
+}
+
+/// Runs the person's shell.
+pub fn shell(early: Early, args: ShellArgs, colour: Colour) -> Answer {
+    let host = host::host()?;
+    let shell = host.var("SHELL").cloned().filter(|s| s.as_path().is_absolute()).unwrap_or_else(|| "/bin/sh".into());
+    start(early, &host, vec![shell], &args.options, colour)
+}
+
+fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour: Colour) -> Answer {
+    let client = match early {
+        Some(client) => client,
+        None => run::split_now(),
+    }
+    .map_err(|e| Failure::new(format!("the run's processes cannot be made: {e}")))?;
+    let store = host::store(host);
+    let request = Request {
+        argv,
+        project: options.project.clone(),
+        env: options.env.iter().map(|v| Bytes::from(v.as_os_str())).collect(),
+        processes: options.processes,
+        stdio: run::stdio(&client),
+    };
+    let plan = resolve(host, &store, &request)?;
+    if options.dry_run {
+        output::json(&plan)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let voice = Voice { quiet: options.quiet, json: options.json, colour: colour.stderr() };
+    let prepared = Prepared::new(plan).map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
+    let plan = prepared.plan().clone();
+    voice.begin(host, &plan);
+    let outcome = run::start(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
+    match outcome {
+        Outcome::Ended(summary) => {
+            voice.end(&summary)?;
+            Ok(status(&summary.ended))
+        }
+        Outcome::NotExecuted(errno) => Err(not_executed(&plan, errno)),
+        Outcome::NotEnclosed(e) => Err(Failure::new(format!("no run: {e}")).next(e.hint())),
+        Outcome::NotRecorded(e) => Err(Failure::new(format!("no run: {e}")).next(NO_EVIDENCE)),
+        Outcome::Broken(e) => Err(Failure::new(format!("run {} was ended: {e}", plan.run)).next(format!(
+            "nothing goes on without its evidence; what it did is kept: make room, then coffer diff {}",
+            plan.run.short()
+        ))),
+        Outcome::MonitorDied => Err(Failure::new(format!("the monitor of run {} died, and the run with it", plan.run))
+            .next(format!(
+                "the real tree is untouched; coffer list shows the run, coffer diff {} what it left",
+                plan.run.short()
+            ))),
+    }
+}
+
+fn status(ended: &RunEnded) -> ExitCode {
+    match (ended.code, ended.signal) {
+        (Some(code), _) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(exit::OURS)),
+        (None, Some(signal)) => {
+            if signal == rustix::process::Signal::INT.as_raw() {
+                // As the command itself would have: so that a shell's loop around us stops at Ctrl-C.
+                cofferdam_sys::signals::raise_default(signal);
+            }
+            ExitCode::from(exit::of_signal(signal))
+        }
+        (None, None) => ExitCode::from(exit::OURS),
+    }
+}
+
+fn not_executed(plan: &RunPlan, errno: i32) -> Failure {
+    let name = plan.enclosure.argv.first().map(|a| output::visible(&a.0)).unwrap_or_default();
+    let error = rustix::io::Errno::from_raw_os_error(errno);
+    match error {
+        rustix::io::Errno::NOENT => {
+            Failure::new(format!("`{name}` is not there inside the enclosure")).code(exit::NOT_FOUND).next(
+                "what lies in your home is hidden but for toolchains found by PATH; \
+                 `coffer run --dry-run` shows what is visible",
+            )
+        }
+        other => Failure::new(format!("`{name}` cannot be executed: {}", std::io::Error::from(other).kind()))
+            .code(exit::NOT_EXECUTABLE),
+    }
+}
+
+/// What to do where the store cannot be written.
+const NO_EVIDENCE: &str = "nothing runs without its evidence: see that the store can be written, then run it again";
+
+/// What coffer says around a run. Standard output is the command's alone.
+struct Voice {
+    quiet: bool,
+    json: bool,
+    colour: bool,
+}
+
+impl Voice {
+    fn speaks(&self) -> bool {
+        !self.quiet && !self.json && rustix::termios::isatty(rustix::stdio::stderr())
+    }
+
+    fn mark(&self, run: &cofferdam_core::RunId) -> String {
+        output::styled(&format!("▌{}", run.short()), "36", self.colour)
+    }
+
+    fn begin(&self, host: &Host, plan: &RunPlan) {
+        if self.speaks() {
+            output::remark(&format!(
+                "{} {} in {} · copy-on-write · no network",
+                self.mark(&plan.run),
+                output::visible(plan.agent.as_bytes()),
+                output::visible(shortened(host, plan.project.as_path()).as_bytes()),
+            ));
+            for note in &plan.notes {
+                output::remark(&format!("  note        {}", output::visible(note.as_bytes())));
+            }
+        }
+    }
+
+    fn end(&self, summary: &Summary) -> Result<(), Failure> {
+        if self.json {
+            output::json_remark(summary)?;
+        }
+        if !self.speaks() {
+            return Ok(());
+        }
+        let ended = &summary.ended;
+        let how = match (ended.reason, ended.code, ended.signal) {
+            (_, Some(code), _) => format!("exit {code}"),
+            (_, _, Some(signal)) => format!("killed by signal {signal}"),
+            (EndReason::InitDied, ..) => "killed from outside".to_owned(),
+            _ => "ended".to_owned(),
+        };
+        output::remark(&format!(
+            "{} ended after {}, {how}",
+            self.mark(&summary.run),
+            output::duration(ended.milliseconds)
+        ));
+        for line in lines(summary) {
+            output::remark(&line);
+        }
+        Ok(())
+    }
+}
+
+/// The body of a summary: at most a dozen lines, and what to type next.
+fn lines(summary: &Summary) -> Vec<String> {
+    let ended = &summary.ended;
+    let mut out = Vec::new();
+    if ended.changed == 0 {
+        let ignored = if ended.ignored > 0 {
+            format!(" ({} ignored or generated)", output::counted(ended.ignored, "file"))
+        } else {
+            String::new()
+        };
+        out.push(format!("  changed     nothing{ignored}"));
+    } else {
+        let mut line = format!("  changed     {}", output::counted(ended.changed, "file"));
+        if let Some((added, removed)) = summary.lines {
+            line.push_str(&format!(" +{added} −{removed}"));
+        }
+        if ended.ignored > 0 {
+            line.push_str(&format!(", {} more ignored or generated", ended.ignored));
+        }
+        out.push(line);
+    }
+    if summary.attention > 0 {
+        out.push(format!(
+            "  attention   {} will execute on this machine once promoted",
+            output::counted(summary.attention, "file")
+        ));
+    }
+    if summary.moved > 0 {
+        out.push(format!("  meanwhile   {} changed in the real tree too", output::counted(summary.moved, "file")));
+    }
+    out.extend(summary.notes.iter().take(3).map(|n| format!("  note        {}", output::visible(n.as_bytes()))));
+    if ended.changed > 0 {
+        out.push("  next        coffer diff · coffer promote · coffer discard".to_owned());
+    }
+    out
+}
+
+/// A path with the home as `~`.
+pub fn shortened(host: &Host, path: &std::path::Path) -> String {
+    match path.strip_prefix(&host.home) {
+        Ok(rest) => format!("~/{}", rest.display()),
+        Err(_) => path.display().to_string(),
+    }
+}

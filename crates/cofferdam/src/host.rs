@@ -1,0 +1,49 @@
+//! The facts of this host and this person: the one place where the environment is read.
+
+use std::path::PathBuf;
+
+use cofferdam_core::Bytes;
+use cofferdam_runtime::plan::Host;
+use cofferdam_runtime::store::Store;
+
+/// What is missing on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// There is no home.
+    #[error("HOME is not set to an absolute path: coffer needs to know which home to keep out of the enclosure")]
+    NoHome,
+    /// A directory is not to be had.
+    #[error("{what} cannot be opened: {error}")]
+    Directory {
+        /// Which.
+        what: String,
+        /// The system's words.
+        error: std::io::Error,
+    },
+}
+
+/// Looks around.
+pub fn host() -> Result<Host, HostError> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()).ok_or(HostError::NoHome)?;
+    let opened = |what: String| move |error| HostError::Directory { what, error };
+    Ok(Host {
+        env: std::env::vars_os().map(|(n, v)| (Bytes::from(n), Bytes::from(v))).collect(),
+        home: home.canonicalize().map_err(opened(format!("your home {}", home.display())))?,
+        cwd: std::env::current_dir()
+            .and_then(|c| c.canonicalize())
+            .map_err(opened("the current directory".to_owned()))?,
+        uid: rustix::process::getuid().as_raw(),
+        binary: std::env::current_exe().map_err(opened("coffer's own program file".to_owned()))?,
+    })
+}
+
+/// The person's store: `$XDG_STATE_HOME/cofferdam`, by default `~/.local/state/cofferdam` (XDG Base Directory
+/// Specification).
+pub fn store(host: &Host) -> Store {
+    let state = host
+        .var("XDG_STATE_HOME")
+        .map(|v| v.as_path().to_owned())
+        .filter(|p| p.is_absolute())
+        .unwrap_or_else(|| host.home.join(".local/state"));
+    Store::at(state.join("cofferdam"))
+}

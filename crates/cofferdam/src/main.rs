@@ -1,0 +1,19 @@
+//! `coffer`: the runtime in which AI coding agents work on a developer's laptop.
+
+mod cli;
+mod commands;
+mod exit;
+mod failure;
+mod host;
+mod output;
+mod pager;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before anything is read: what this process does not know yet cannot be found in an enclosure's init.
+    let early = run::split_early();
+    cli::main(early)
+}

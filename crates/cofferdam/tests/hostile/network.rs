@@ -1,0 +1,139 @@
+//! Getting a byte out.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
+use std::time::Duration;
+
+use crate::{Loot, check};
+
+pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
+    Some(match (name, args) {
+        ("tcp", [to, word]) => tcp(to, word),
+        ("udp", [to, word]) => udp(to, word),
+        ("unix", [path, word]) => UnixStream::connect(path).and_then(|s| say(s, word)),
+        ("unix-datagram", [path, word]) => {
+            UnixDatagram::unbound().and_then(|s| s.send_to(word.as_bytes(), path)).map(|_| String::new())
+        }
+        ("abstract", [name, word]) => UnixAddr::from_abstract_name(name)
+            .and_then(|address| UnixStream::connect_addr(&address))
+            .and_then(|s| say(s, word)),
+        ("serve", [at]) => serve(at),
+        ("serve-abstract", [name]) => UnixAddr::from_abstract_name(name).and_then(|a| {
+            let listener = std::os::unix::net::UnixListener::bind_addr(&a)?;
+            listener.incoming().try_for_each(|c| c.map(drop)).map(|()| String::new())
+        }),
+        ("raw-socket", []) => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
+        ("packet-socket", []) => socket(libc::AF_PACKET, libc::SOCK_RAW, 0x0300),
+        ("vsock", []) => socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0),
+        ("netlink-audit", []) => socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT),
+        ("netlink-uevent", []) => socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT),
+        ("bluetooth", []) => socket(libc::AF_BLUETOOTH, libc::SOCK_RAW, 1),
+        ("crypto-socket", []) => socket(libc::AF_ALG, libc::SOCK_SEQPACKET, 0),
+        ("shared-memory", [key]) => key.parse().map_err(io::Error::other).and_then(shared_memory),
+        ("make-shared-memory", [key, word]) => {
+            key.parse().map_err(io::Error::other).and_then(|key| make_shared_memory(key, word))
+        }
+        ("remove-shared-memory", [key]) => key.parse().map_err(io::Error::other).and_then(remove_shared_memory),
+        ("message-queue", [name]) => message_queue(name),
+        ("make-message-queue", [name, word]) => make_message_queue(name, word),
+        ("remove-message-queue", [name]) => {
+            std::ffi::CString::new(*name).map_err(io::Error::from).and_then(|name| {
+                // SAFETY: a NUL-terminated name.
+                check(libc::c_long::from(unsafe { libc::mq_unlink(name.as_ptr()) })).map(|_| String::new())
+            })
+        }
+        _ => return None,
+    })
+}
+
+fn say(mut stream: impl Write, word: &str) -> Loot {
+    stream.write_all(word.as_bytes()).map(|()| String::new())
+}
+
+fn tcp(to: &str, word: &str) -> Loot {
+    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
+    say(TcpStream::connect_timeout(&to, Duration::from_secs(2))?, word)
+}
+
+fn udp(to: &str, word: &str) -> Loot {
+    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
+    let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    UdpSocket::bind(from)?.send_to(word.as_bytes(), to).map(|n| n.to_string())
+}
+
+/// Answers one connection after the other with what it hears.
+fn serve(at: &str) -> Loot {
+    let listener = std::net::TcpListener::bind(at)?;
+    for connection in listener.incoming() {
+        let mut connection = connection?;
+        let mut reader = connection.try_clone()?;
+        io::copy(&mut reader, &mut connection)?;
+    }
+    Ok(String::new())
+}
+
+fn socket(family: i32, kind: i32, protocol: i32) -> Loot {
+    // SAFETY: no pointers; the descriptor lives as long as this short program.
+    check(libc::c_long::from(unsafe { libc::socket(family, kind, protocol) })).map(|fd| fd.to_string())
+}
+
+/// Reads a System V segment of the host by its key.
+fn shared_memory(key: i32) -> Loot {
+    // SAFETY: attaches a segment of at least 64 bytes read-only and copies 64 bytes out of it.
+    unsafe {
+        let id = check(libc::c_long::from(libc::shmget(key, 64, 0)))?;
+        let at = libc::shmat(i32::try_from(id).unwrap_or(-1), std::ptr::null(), libc::SHM_RDONLY);
+        if at as isize == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(String::from_utf8_lossy(std::slice::from_raw_parts(at.cast::<u8>(), 64)).into_owned())
+    }
+}
+
+fn message_queue(name: &str) -> Loot {
+    let name = std::ffi::CString::new(name)?;
+    let mut text = vec![0u8; 8192];
+    // SAFETY: a NUL-terminated name, and a buffer of the stated size.
+    unsafe {
+        let queue = check(libc::c_long::from(libc::mq_open(name.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK)))?;
+        let queue = i32::try_from(queue).unwrap_or(-1);
+        let got = check(libc::mq_receive(queue, text.as_mut_ptr().cast(), text.len(), std::ptr::null_mut()) as _)?;
+        Ok(String::from_utf8_lossy(&text[..usize::try_from(got).unwrap_or(0)]).into_owned())
+    }
+}
+
+fn make_shared_memory(key: i32, word: &str) -> Loot {
+    // SAFETY: a new segment of 64 bytes takes at most 64 bytes.
+    unsafe {
+        let id = check(libc::c_long::from(libc::shmget(key, 64, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)))?;
+        let at = libc::shmat(i32::try_from(id).unwrap_or(-1), std::ptr::null(), 0);
+        if at as isize == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        std::ptr::copy_nonoverlapping(word.as_ptr(), at.cast::<u8>(), word.len().min(64));
+        Ok(id.to_string())
+    }
+}
+
+fn remove_shared_memory(key: i32) -> Loot {
+    // SAFETY: no pointers that the call would follow.
+    unsafe {
+        let id = check(libc::c_long::from(libc::shmget(key, 64, 0)))?;
+        check(libc::c_long::from(libc::shmctl(i32::try_from(id).unwrap_or(-1), libc::IPC_RMID, std::ptr::null_mut())))
+            .map(|_| String::new())
+    }
+}
+
+fn make_message_queue(name: &str, word: &str) -> Loot {
+    let name = std::ffi::CString::new(name)?;
+    // SAFETY: a NUL-terminated name, default attributes, a message of the stated size.
+    unsafe {
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+        let none = std::ptr::null::<libc::mq_attr>();
+        let queue = check(libc::c_long::from(libc::mq_open(name.as_ptr(), flags, 0o600, none)))?;
+        let queue = i32::try_from(queue).unwrap_or(-1);
+        check(libc::c_long::from(libc::mq_send(queue, word.as_ptr().cast(), word.len(), 0))).map(|_| String::new())
+    }
+}

@@ -1,0 +1,7 @@
+//! Renames of directories of the real tree.
+
+mod attack;
+mod bench;
+mod death;
+mod plain;
+mod whole;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "what a test user without privileges cannot prove is said on standard error")]
 
 mod behaviour;
+mod diff;
 mod files;
 mod kernel;
 mod kills;
@@ -11,6 +12,11 @@ mod lifetimes;
 mod memory;
 mod network;
 mod privileged;
+mod promote;
+mod promotion_kills;
 mod rename;
+mod review_attacks;
+mod store;
 mod support;
 mod terminal;
+mod undo;

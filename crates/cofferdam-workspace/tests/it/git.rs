@@ -86,12 +86,20 @@ fn sequences(seeds: std::ops::Range<u64>) {
         write_tree(&workspace.real(), &old);
         prepared.push((seed, random, old, new, workspace));
     }
+    check_all(prepared, &git_dir);
+}
+
+/// A seed, its random numbers, the trees before and after, and the workspace that has the first as its real tree.
+type Prepared = (u64, Random, Tree, Tree, Workspace);
+
+/// Writes the runs' layers, once the real trees are a tick old, and compares each with git.
+fn check_all(prepared: Vec<Prepared>, git_dir: &Path) {
     crate::support::tick();
     for (seed, mut random, old, new, workspace) in prepared {
         write_upper(&workspace.upper(), &old, &new, &mut random);
         let new_tree = workspace.directory.path().join("new");
         write_tree(&new_tree, &new);
-        check(seed, &workspace, &new_tree, &git_dir);
+        check(seed, &workspace, &new_tree, git_dir);
     }
 }
 
@@ -142,13 +150,7 @@ fn long_files_print_as_git_prints_them() {
         write_tree(&workspace.real(), &old);
         prepared.push((seed, random, old, new, workspace));
     }
-    crate::support::tick();
-    for (seed, mut random, old, new, workspace) in prepared {
-        write_upper(&workspace.upper(), &old, &new, &mut random);
-        let new_tree = workspace.directory.path().join("new");
-        write_tree(&new_tree, &new);
-        check(seed, &workspace, &new_tree, &git_dir);
-    }
+    check_all(prepared, &git_dir);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! All printing: where it goes, and whether it may be coloured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use cofferdam_workspace::diff::is_hidden;
 use serde::Serialize;
@@ -35,14 +35,20 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
-/// A question on standard error, without a line end.
+/// Asks a question on standard error; whether the person, where there is one to answer, said yes.
 ///
 /// # Errors
-/// Where it cannot be written.
-pub fn ask(question: &str) -> Result<(), Failure> {
+/// Where the terminal cannot be written or read.
+pub fn agreed(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
     let mut err = io::stderr().lock();
-    err.write_all(question.as_bytes())?;
-    Ok(err.flush()?)
+    err.write_all(format!("{question} [y/N] ").as_bytes())?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Facts as one JSON document on standard output.

@@ -1,6 +1,5 @@
 //! `coffer discard`.
 
-use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use cofferdam_core::change::Class;
@@ -63,7 +62,7 @@ pub fn discard(args: &DiscardArgs) -> Answer {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes && kept > 0 && !agreed()? {
+    if !args.yes && kept > 0 && !output::agreed("throw it away?")? {
         return Err(Failure::new("nothing was removed")
             .next(format!("coffer discard {} --yes removes it without asking", run.short())));
     }
@@ -76,14 +75,4 @@ pub fn discard(args: &DiscardArgs) -> Answer {
         output::print(format!("discarded run {}, {} freed\n", run.short(), output::size(bytes)))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn agreed() -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    output::ask("throw it away? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,6 +1,6 @@
 //! `coffer promote`.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use cofferdam_runtime::promotion::{Held, layers};
@@ -132,10 +132,7 @@ fn asked_to_take(plan: &Plan, colour: Colour) -> Result<bool, Failure> {
             ));
         }
     }
-    output::ask("take them too? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    output::agreed("take them too?")
 }
 
 fn conflicted(args: &PromoteArgs, name: &str, plan: &Plan, conflicts: &[&Planned]) -> Answer {

@@ -32,7 +32,7 @@ pub fn shell(early: Early, args: ShellArgs, colour: Colour) -> Answer {
 fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour: Colour) -> Answer {
     let client = match early {
         Some(client) => client,
-        None => run::split_now(),
+        None => run::split(),
     }
     .map_err(|e| Failure::new(format!("the run's processes cannot be made: {e}")))?;
     let store = host::store(host);
@@ -52,7 +52,7 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
     let prepared = Prepared::new(plan).map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
     let plan = prepared.plan().clone();
     voice.begin(host, &plan);
-    let outcome = run::start(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
+    let outcome = run::follow(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
     match outcome {
         Outcome::Ended(summary) => {
             voice.end(&summary)?;

@@ -72,7 +72,7 @@ fn changed(n: u32) -> EventKind {
         digest: Some(Digest([n as u8; 32])),
     };
     let path = format!("crates/part/src/module_{n}.rs").as_str().into();
-    EventKind::FileChanged(FileChanged { path, before: Some(entry.clone()), after: Some(entry) })
+    EventKind::FileChanged(FileChanged::new(path, Some(entry.clone()), Some(entry)))
 }
 
 fn main() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cofferdam_core::RunId;
 use cofferdam_core::change::Digest;
 use cofferdam_core::event::{
-    BlobRef, CommandOutput, EndReason, EventKind, FileChanged, Link, RunEnded, RunStarted, Stream,
+    BlobRef, CommandOutput, EndReason, EventKind, FileChanged, Link, RunEnded, RunStarted, Source, Stream,
 };
 use cofferdam_evidence::{BlobStore, Log, Options, RecorderKey, Report, State, VerifierKey, verify};
 use tempfile::TempDir;
@@ -29,11 +29,18 @@ pub fn started(run: &RunId) -> RunStarted {
 }
 
 pub fn changed(path: &str) -> EventKind {
-    EventKind::FileChanged(FileChanged { path: path.into(), before: None, after: None })
+    EventKind::FileChanged(FileChanged::new(path.into(), None, None))
 }
 
 pub fn output(blob: BlobRef) -> EventKind {
-    EventKind::CommandOutput(CommandOutput { stream: Stream::Stdout, bytes: blob.size, dropped: 0, blob })
+    EventKind::CommandOutput(CommandOutput {
+        stream: Stream::Stdout,
+        source: Source::Pipe,
+        bytes: blob.size,
+        dropped: 0,
+        head: blob.size,
+        blob,
+    })
 }
 
 pub fn ended() -> EventKind {
@@ -44,6 +51,8 @@ pub fn ended() -> EventKind {
         milliseconds: 12,
         changed: 3,
         ignored: 0,
+        execs: 0,
+        memory: None,
     })
 }
 

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use cofferdam_core::event::{CommandOutput, Stream};
+use cofferdam_core::event::{CommandOutput, Source, Stream};
 use cofferdam_evidence::{BlobStore, BlobWriter};
 use serde_json::json;
 
@@ -65,6 +65,7 @@ impl Cast {
     /// Ends the recording.
     pub(super) fn finish(self) -> Result<CommandOutput, RecordError> {
         let (bytes, dropped) = (self.bytes, self.dropped);
-        Ok(CommandOutput { stream: Stream::Terminal, bytes, dropped, blob: self.blob.finish()? })
+        let blob = self.blob.finish()?;
+        Ok(CommandOutput { stream: Stream::Terminal, source: Source::Terminal, bytes, dropped, head: blob.size, blob })
     }
 }

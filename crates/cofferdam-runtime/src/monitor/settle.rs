@@ -32,6 +32,8 @@ pub(super) fn settle(
         milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         changed: 0,
         ignored: 0,
+        execs: 0,
+        memory: None,
     };
     let (ended, changes) = write_end(log, layers, ended)?;
     let sync = log.close()?;
@@ -77,7 +79,7 @@ pub(crate) fn write_end(
 ) -> Result<(RunEnded, ChangeSet), RecordError> {
     let changes = change_set(layers, &ChangeOptions { digests: true, excludes: None })?;
     for change in changes.changes.iter().filter(|c| is_shown(c)) {
-        let data = FileChanged { path: change.path.clone(), before: change.old.clone(), after: change.new.clone() };
+        let data = FileChanged::new(change.path.clone(), change.old.clone(), change.new.clone());
         log.append(Some((0, Link::Window)), EventKind::FileChanged(data))?;
     }
     ended.changed = changes.changes.iter().filter(|c| is_shown(c)).count() as u64;

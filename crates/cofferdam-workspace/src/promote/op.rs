@@ -132,7 +132,7 @@ impl Op {
                 (Some(with(*from)), Some(with(*to)))
             }
         };
-        FileChanged { path: self.path.clone(), before, after }
+        FileChanged::new(self.path.clone(), before, after)
     }
 }
 

@@ -1,9 +1,17 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
+mod output;
+mod process;
+mod statement;
+
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Digest, Entry};
 use crate::{Bytes, RunId, Timestamp};
+
+pub use output::{CommandOutput, Source, Stream, TestResult};
+pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
+pub use statement::{Counted, Statement};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +43,8 @@ pub enum Link {
     Window,
     /// By the socket's owner.
     Socket,
+    /// By being the same process: its earlier image, its output, its end.
+    Process,
 }
 
 /// The kind of an event and its data.
@@ -47,10 +57,28 @@ pub enum EventKind {
     /// Everything inside has ended.
     #[serde(rename = "run.ended")]
     RunEnded(RunEnded),
-    /// What a command, or the run's terminal, printed.
+    /// What a person asked for.
+    #[serde(rename = "prompt")]
+    Prompt(Prompt),
+    /// A process executes a program. Each successful `execve(2)`, `execveat(2)` has one. Its cause is the parent's
+    /// (link `parent`) or, where a process replaces its own program, its previous one (link `process`).
+    #[serde(rename = "process.exec")]
+    ProcessExec(ProcessExec),
+    /// The digest of a program that took longer to read than its first exec could wait. Its cause is that exec.
+    #[serde(rename = "process.image")]
+    ProcessImage(ProcessImage),
+    /// A process that executed something has ended. Its cause is its last `process.exec`.
+    #[serde(rename = "process.exit")]
+    ProcessExit(ProcessExit),
+    /// The result of a test run, as the command printed or reported it. Its cause is the command's `process.exec`.
+    #[serde(rename = "test.result")]
+    TestResult(TestResult),
+    /// What a command, or the run's terminal, printed. Its cause is the command's `process.exec`, with link `process`; a
+    /// terminal has none.
     #[serde(rename = "command.output")]
     CommandOutput(CommandOutput),
-    /// A path of the workspace differs from its base.
+    /// A path of the workspace changed. The events of one path are a chain: the first one's `before` is the base, each
+    /// later one's is the `after` before it, and the last `after` is what the run left.
     #[serde(rename = "file.changed")]
     FileChanged(FileChanged),
     /// A limit was reached.
@@ -136,6 +164,13 @@ pub struct RunEnded {
     pub changed: u64,
     /// Ignored paths that differ from their base.
     pub ignored: u64,
+    /// Successful execs.
+    #[serde(default)]
+    pub execs: u64,
+    /// Largest sum of resident memory seen of all processes inside, in KiB; absent where nothing ran long enough to be
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 /// Why a run is over.
@@ -156,31 +191,6 @@ pub enum EndReason {
     NotExecuted,
 }
 
-/// Data of `command.output`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandOutput {
-    /// Which stream.
-    pub stream: Stream,
-    /// Bytes the stream carried in all.
-    pub bytes: u64,
-    /// Bytes in the middle that were not kept; 0 where all was.
-    pub dropped: u64,
-    /// The kept content.
-    pub blob: BlobRef,
-}
-
-/// A stream of output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stream {
-    /// File descriptor 1.
-    Stdout,
-    /// File descriptor 2.
-    Stderr,
-    /// The run's terminal, as asciicast v2 (<https://docs.asciinema.org/manual/asciicast/v2/>).
-    Terminal,
-}
-
 /// A blob by its salted digest: the SHA-256 of salt ‖ content. Deleting the blob leaves the tree valid, and the digest
 /// alone does not let anyone guess small contents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -196,12 +206,48 @@ pub struct BlobRef {
 pub struct FileChanged {
     /// Relative to the project's root.
     pub path: Bytes,
-    /// The base; absent where the path was added.
+    /// What it held before; absent where there was nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Entry>,
-    /// The workspace's entry; absent where the path was deleted.
+    /// What it holds now; absent where there is nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Entry>,
+    /// The `process.exec` of each command that ran when it changed and could have done it, the latest first; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<u64>,
+    /// The content of this version, where it is a text of moderate size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<BlobRef>,
+}
+
+impl FileChanged {
+    /// A change of which only its two sides are known.
+    pub fn new(path: Bytes, before: Option<Entry>, after: Option<Entry>) -> FileChanged {
+        FileChanged { path, before, after, commands: Vec::new(), version: None }
+    }
+}
+
+/// Data of `prompt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// How it came.
+    pub source: PromptSource,
+    /// Bytes of the text.
+    pub bytes: u64,
+    /// Its text, cut at a bound; a blob, so that it can be removed later.
+    pub text: BlobRef,
+}
+
+/// How a prompt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromptSource {
+    /// As an argument of the command.
+    Argument,
+    /// On the command's standard input.
+    Stdin,
+    /// As a line typed at the terminal.
+    Typed,
 }
 
 /// Data of the `promotion.*` events.
@@ -228,7 +274,7 @@ mod tests {
             time: Timestamp(1_795_527_601_123_456_789),
             cause: Some(40),
             link: Some(Link::Window),
-            what: EventKind::FileChanged(FileChanged { path: "a".into(), before: None, after: None }),
+            what: EventKind::FileChanged(FileChanged::new("a".into(), None, None)),
         };
         let json = serde_json::to_string(&event).unwrap();
         assert_eq!(

@@ -1,0 +1,1 @@
+//! Test runs, recognised from what a command printed or reported.

@@ -62,8 +62,8 @@ pub use undo::{Refused, Undone, finished, latest_applied, undo};
 /// The name of the directory in which a promotion stages; never part of a change set.
 pub const STAGING_NAME: &str = ".cofferdam-promotion";
 
-/// Where a promotion reads contents from.
-pub trait Contents {
+/// Where a promotion reads contents from, with several threads.
+pub trait Contents: Sync {
     /// The workspace's regular file at `path`, opened for reading without following a link or blocking.
     ///
     /// # Errors

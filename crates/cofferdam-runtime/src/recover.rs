@@ -36,11 +36,18 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
     gap("events that no checkpoint covered when the monitor died", recovery.unsigned).map_err(evidence)?;
     let salvaged = BlobStore::open(&run.evidence()).and_then(|b| b.salvage()).map_err(evidence)?;
     gap("recordings cut when the monitor died", salvaged.len() as u64).map_err(evidence)?;
-    let ended =
-        RunEnded { reason: EndReason::MonitorDied, code: None, signal: None, milliseconds: 0, changed: 0, ignored: 0 };
+    let ended = RunEnded {
+        reason: EndReason::MonitorDied,
+        code: None,
+        signal: None,
+        milliseconds: 0,
+        changed: 0,
+        files: None,
+        ignored: 0,
+    };
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;
-    let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    let (ended, ..) = write_end(&mut log, &layers, ended).map_err(failed)?;
     record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }

@@ -80,7 +80,7 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
             ago(record.started),
             row.state.to_owned(),
             ended.map_or("-".to_owned(), outcome),
-            ended.map_or("-".to_owned(), |e| output::counted(e.changed, "file")),
+            ended.map_or("-".to_owned(), changed),
         ];
         if projects {
             cells.push(output::visible(&record.project.0));
@@ -92,6 +92,11 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
         Some((head, rest)) => format!("{}\n{rest}", output::styled(head, "2", colour)),
         None => text,
     }
+}
+
+/// What `coffer diff --stat` counts; of a run of an earlier version, paths.
+fn changed(ended: &RunEnded) -> String {
+    ended.files.map_or_else(|| output::counted(ended.changed, "path"), |files| output::counted(files, "file"))
 }
 
 /// How a run ended, in a word: the exit code, or why there is none.

@@ -36,6 +36,28 @@ fn a_list_tells_how_runs_ended() {
     assert_eq!(repo.coffer_in(&repo.scene.outside, &["list", "--all", "--json"]).out().matches("\"run\"").count(), 3);
 }
 
+/// A list, the end of a run and `diff --stat` count the same things.
+#[test]
+fn a_list_counts_what_the_diff_counts() {
+    let repo = Repo::new();
+    for (script, files) in [
+        ("git mv src/old.rs src/new.rs; mkfifo pipe; mkdir -p empty/er; echo x > x.txt; chmod 600 a.txt", 2),
+        ("rm -r src; ln -s a.txt other", 3),
+        ("mkdir many; for n in $(seq 300); do echo $n > many/$n; done", 300),
+        ("mkdir only", 0),
+        ("for n in $(seq 600); do echo $n > $n.new; done; mv b.txt c.txt; chmod 600 a.txt; mkfifo pipe", 601),
+    ] {
+        let run = repo.edit(script);
+        let stat = repo.coffer(&["diff", &run, "--stat"]).out();
+        let told = stat.lines().last().map_or("0", |l| l.split_whitespace().next().unwrap());
+        assert_eq!(told, files.to_string(), "{script}: {stat}");
+        let list = repo.coffer(&["list"]).out();
+        let row = list.lines().find(|l| l.starts_with(&run)).unwrap();
+        assert!(row.trim_end().ends_with(&format!("  {files} file{}", if files == 1 { "" } else { "s" })), "{row}");
+        assert_eq!(repo.json(0, &["list", "--json"])[0]["ended"]["files"], files, "{script}");
+    }
+}
+
 #[test]
 fn nothing_is_discarded_unasked() {
     let repo = Repo::new();

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::project_root;
 use cofferdam_runtime::store::{Run, RunRecord};
 use serde::Serialize;
@@ -35,11 +36,15 @@ struct Row<'a> {
 pub fn list(args: &ListArgs, colour: Colour) -> Answer {
     let host = host::host()?;
     let store = host::store(&host);
-    let mut runs = store.runs()?;
+    let Listing { mut runs, mut broken } = store.runs()?;
     if !args.all {
         let project = project_root(&host, &store)
             .map_err(|e| Failure::new(e).next("or list the runs of every project: coffer list --all"))?;
         runs.retain(|run| run.record.project.as_path() == project);
+        broken.retain(|run| run.may_be_of(&project));
+    }
+    for run in &broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
     }
     let mut rows = Vec::new();
     // What has no log never ran: the next command that looks for it clears it away.
@@ -48,9 +53,9 @@ pub fn list(args: &ListArgs, colour: Colour) -> Answer {
     }
     if args.json {
         output::json(&rows)?;
-    } else if rows.is_empty() {
+    } else if rows.is_empty() && broken.is_empty() {
         output::remark("no runs yet: coffer run COMMAND makes one");
-    } else {
+    } else if !rows.is_empty() {
         output::print(human(&rows, args.all, colour.stdout()))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{EventKind, FileChanged, Link, RunEnded};
+use cofferdam_core::event::{EndReason, EventKind, FileChanged, Link, RunEnded};
 use cofferdam_evidence::{Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
@@ -25,6 +25,16 @@ pub(super) fn settle(
     recorder.close_terminal()?;
     let problems = recorder.close_workspace()?;
     let Recorder { log, layers, .. } = recorder;
+    if ending.reason == EndReason::InitDied {
+        // The helper died with init.
+        let restored = cofferdam_enclosure::restore(layers.upper_fd(), layers.root_fd())
+            .map_err(|e| RecordError::Renames(e.into()))?;
+        let cut = [("taken back", restored.whole), ("not taken back", restored.left)];
+        for (what, count) in cut.into_iter().filter(|(_, count)| *count > 0) {
+            let what = format!("directory renames cut off in the middle, {what}");
+            log.append(None, EventKind::EvidenceGap { what, count })?;
+        }
+    }
     let ended = RunEnded {
         reason: ending.reason,
         code: ending.code,

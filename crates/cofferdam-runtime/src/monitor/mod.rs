@@ -6,6 +6,7 @@ mod cast;
 mod record;
 mod relay;
 mod settle;
+mod tally;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -19,4 +19,5 @@ mod review_attacks;
 mod store;
 mod support;
 mod terminal;
+mod toolchains;
 mod undo;

@@ -49,6 +49,7 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;
     let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    log.checkpoint().map_err(evidence)?;
     record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }

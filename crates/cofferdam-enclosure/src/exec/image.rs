@@ -12,6 +12,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// More than the kernel lets an exec carry (`execve(2)`, "Limits on size and number of arguments": 6 MiB).
 const MOST: usize = 8 << 20;
+/// Most names of variables, and bytes of them, that are kept of one environment.
+const MOST_NAMES: usize = 2048;
+const MOST_OF_NAMES: usize = 64 << 10;
 
 /// A program that has just been executed.
 #[derive(Debug)]
@@ -34,8 +37,10 @@ pub struct Executed {
     pub file: Option<File>,
     /// The working directory.
     pub cwd: Bytes,
-    /// The names of its environment's variables, in order, each once.
+    /// The names of its environment's variables, in order, each once; bounded.
     pub variables: Vec<Bytes>,
+    /// Whether there were more names than the bound.
+    pub variables_cut: bool,
     /// Standard input, output and error.
     pub streams: [StreamKind; 3],
 }
@@ -54,6 +59,7 @@ impl Executed {
             file: None,
             cwd: Bytes::default(),
             variables: Vec::new(),
+            variables_cut: false,
             streams: [StreamKind::None; 3],
         }
     }
@@ -70,7 +76,8 @@ pub(super) fn read(pid: Pid, given: Option<Bytes>) -> Executed {
     executed.file =
         openat(&directory, "exe", OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok().map(File::from);
     executed.cwd = link(&directory, "cwd");
-    executed.variables = names(&read_all(&directory, "environ", MOST).unwrap_or_default());
+    (executed.variables, executed.variables_cut) =
+        names(&read_all(&directory, "environ", MOST).unwrap_or_default());
     executed.streams = ["fd/0", "fd/1", "fd/2"].map(|name| stream(&directory, name));
     executed
 }
@@ -106,15 +113,23 @@ fn parent_in(stat: &[u8]) -> Option<u32> {
     std::str::from_utf8(&stat[after..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The names in an environment block, sorted.
-fn names(block: &[u8]) -> Vec<Bytes> {
-    let variables = block.split(|b| *b == 0).filter(|v| !v.is_empty());
-    let mut names: Vec<Bytes> =
-        variables.map(|v| v.split(|b| *b == b'=').next().unwrap_or_default().into()).collect();
+/// The names in an environment block, sorted, and whether there are more than the bound.
+fn names(block: &[u8]) -> (Vec<Bytes>, bool) {
+    let mut variables = block.split(|b| *b == 0).filter(|v| !v.is_empty());
+    let (mut names, mut bytes) = (Vec::<Bytes>::new(), 0);
+    let cut = loop {
+        let Some(variable) = variables.next() else { break false };
+        let name = variable.split(|b| *b == b'=').next().unwrap_or_default();
+        bytes += name.len();
+        if names.len() == MOST_NAMES || bytes > MOST_OF_NAMES {
+            break true;
+        }
+        names.push(name.into());
+    };
     names.sort_unstable();
     names.dedup();
     names.shrink_to_fit();
-    names
+    (names, cut)
 }
 
 fn stream(directory: &OwnedFd, name: &str) -> StreamKind {
@@ -165,6 +180,9 @@ mod tests {
 
     #[test]
     fn names_have_no_values() {
-        assert_eq!(names(b"B=1\0A=x=y\0B=2\0C\0\0"), [Bytes::from("A"), "B".into(), "C".into()]);
+        assert_eq!(names(b"B=1\0A=x=y\0B=2\0C\0\0"), (vec!["A".into(), "B".into(), "C".into()], false));
+        let many = "X=1\0".repeat(MOST_NAMES + 1);
+        assert_eq!(names(many.as_bytes()), (vec!["X".into()], true));
+        assert_eq!(names(&[b'x'; MOST_OF_NAMES + 1]), (Vec::new(), true));
     }
 }

@@ -20,7 +20,7 @@ pub use agent::occupy_standard_streams;
 pub use channel::read_large;
 pub use channel::{Channel, Received};
 pub use error::{EnclosureError, Step};
-pub use exec::{Executed, Execs, Seen};
+pub use exec::{Execs, Executed, Seen};
 pub use landlock::{confine_reader, confine_writer};
 pub use message::Report;
 pub use notices::{Notice, Notices};

@@ -69,7 +69,9 @@ impl Connector {
         // With the kinds wanted (6.6), else, on older kernels, which refuse that length without a word, without.
         for wanted in [Some(FORK | EXEC | EXIT), None] {
             match connector.subscribe(wanted) {
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied || e.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(e)
+                    if e.kind() == io::ErrorKind::PermissionDenied || e.kind() == io::ErrorKind::ConnectionRefused =>
+                {
                     return Ok(None);
                 }
                 other => other?,
@@ -106,7 +108,9 @@ impl Connector {
         let mut packet = [0u8; LONGEST];
         loop {
             match recv(&self.0, &mut packet, RecvFlags::DONTWAIT) {
-                Ok((got, _)) if word(&packet[..got], WHAT) == Some(0) => return Ok(word(&packet[..got], DATA) == Some(0)),
+                Ok((got, _)) if word(&packet[..got], WHAT) == Some(0) => {
+                    return Ok(word(&packet[..got], DATA) == Some(0));
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::NOBUFS) => {}
@@ -216,7 +220,10 @@ mod tests {
         let executed = place(News::Exec(child.id())).expect("an exec");
         let ended = place(News::Exit(child.id(), 0x300)).expect("an end");
         assert!(born < executed && executed < ended, "{born} {executed} {ended}");
-        assert!(!news.iter().any(|n| matches!(n, News::Fork { child, .. } if *child == thread)), "a thread is no process");
+        assert!(
+            !news.iter().any(|n| matches!(n, News::Fork { child, .. } if *child == thread)),
+            "a thread is no process"
+        );
     }
 
     #[test]

@@ -18,8 +18,10 @@ const STILL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
 fn request(request: libc::c_uint, tid: Pid, address: usize, data: usize) -> io::Result<()> {
     // SAFETY: none of the requests used here (SEIZE, INTERRUPT, DETACH) dereferences `address` or `data`. Through
     // syscall(2), so that the watchdog finds the number in the register where the kernel expects it.
-    check(unsafe { libc::syscall(libc::SYS_ptrace, request as libc::c_ulong, tid.as_raw_nonzero().get(), address, data) })
-        .map(drop)
+    check(unsafe {
+        libc::syscall(libc::SYS_ptrace, request as libc::c_ulong, tid.as_raw_nonzero().get(), address, data)
+    })
+    .map(drop)
 }
 
 /// Becomes the tracer of a thread: it goes on running, stops at its next successful exec, and dies with its tracer

@@ -37,8 +37,8 @@ pub struct Executed {
     pub file: Option<File>,
     /// The working directory.
     pub cwd: Bytes,
-    /// The names of its environment's variables, in order, each once; bounded.
-    pub variables: Vec<Bytes>,
+    /// The names of its environment's variables, in order, each once; bounded. Absent where they cannot be read.
+    pub variables: Option<Vec<Bytes>>,
     /// Whether there were more names than the bound.
     pub variables_cut: bool,
     /// Standard input, output and error.
@@ -58,7 +58,7 @@ impl Executed {
             path: Bytes::default(),
             file: None,
             cwd: Bytes::default(),
-            variables: Vec::new(),
+            variables: None,
             variables_cut: false,
             streams: [StreamKind::None; 3],
         }
@@ -73,11 +73,14 @@ pub(super) fn read(pid: Pid, given: Option<Bytes>) -> Executed {
     executed.parent = parent(&directory, executed.pidfd.as_ref());
     executed.arguments = read_all(&directory, "cmdline", MOST).unwrap_or_default();
     executed.path = link(&directory, "exe");
-    executed.file =
-        openat(&directory, "exe", OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok().map(File::from);
+    executed.file = openat(&directory, "exe", OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        .ok()
+        .map(File::from);
     executed.cwd = link(&directory, "cwd");
-    (executed.variables, executed.variables_cut) =
-        names(&read_all(&directory, "environ", MOST).unwrap_or_default());
+    if let Ok(block) = read_all(&directory, "environ", MOST) {
+        let (names, cut) = names(&block);
+        (executed.variables, executed.variables_cut) = (Some(names), cut);
+    }
     executed.streams = ["fd/0", "fd/1", "fd/2"].map(|name| stream(&directory, name));
     executed
 }
@@ -167,7 +170,8 @@ mod tests {
         assert_eq!(read.arguments, arguments);
         assert_eq!(read.path, Bytes::from(std::env::current_exe().unwrap().as_path()));
         assert_eq!(read.cwd, Bytes::from(std::env::current_dir().unwrap().as_path()));
-        assert!(read.variables.contains(&"PATH".into()) && read.variables.is_sorted());
+        let variables = read.variables.unwrap();
+        assert!(variables.contains(&"PATH".into()) && variables.is_sorted());
         assert_eq!(Some(read.parent), Some(rustix::process::getppid().unwrap().as_raw_nonzero().get().unsigned_abs()));
         assert!(read.file.is_some() && read.pidfd.is_some());
     }

@@ -32,7 +32,7 @@ const HELD: usize = 4096;
 /// A file that changed later than this before it was read may change again without another time: its digest is not held.
 const SETTLED: Duration = Duration::from_secs(2);
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
-const OVERLAYFS: i64 = 0x794c_7630;
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
 
 /// What a file is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -258,7 +258,7 @@ fn is_settled(key: &Key) -> bool {
 /// Whether no enclosure can have written a file: root's, nobody else's to write, and of no copy-on-write layer (for a caller
 /// who is root the read-only mounts are what keeps an enclosure away from it).
 fn is_out_of_reach(file: &File, stat: &Stat) -> bool {
-    stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && fstatfs(file).is_ok_and(|fs| fs.f_type as i64 != OVERLAYFS)
+    stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && fstatfs(file).is_ok_and(|fs| fs.f_type != OVERLAYFS)
 }
 
 /// The digest of a file that is, before and after, what `key` says.
@@ -317,7 +317,9 @@ mod tests {
         let digest = Digest(Sha256::digest(b"abc").into());
         assert_eq!(images.find(File::open(&small).unwrap()).unwrap(), Found::Digest(digest));
         for seq in [3, 4] {
-            let Found::Later(ticket) = images.find(File::open(&large).unwrap()).unwrap() else { panic!("read at once") };
+            let Found::Later(ticket) = images.find(File::open(&large).unwrap()).unwrap() else {
+                panic!("read at once")
+            };
             images.awaited(ticket, seq, Executable::default());
         }
         let image = images.await_next(Instant::now() + Duration::from_secs(20)).unwrap();

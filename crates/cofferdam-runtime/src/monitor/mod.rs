@@ -13,7 +13,7 @@ mod resident;
 mod settle;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
@@ -80,6 +80,11 @@ pub(crate) fn main(link: Link) -> i32 {
         Err(failure) => monitor.give_up(failure),
     };
     told(&monitor.channel, &told_of)
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now))? > 0)
 }
 
 fn told(channel: &cofferdam_enclosure::Channel, what: &Tell) -> i32 {
@@ -217,8 +222,7 @@ impl Monitor {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
             let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
-            let wait =
-                [grace, recorder.due(), execs.due(), Some(processes.due())].into_iter().flatten().min();
+            let wait = [grace, recorder.due(), execs.due(), Some(processes.due())].into_iter().flatten().min();
             let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -267,7 +271,7 @@ impl Monitor {
                     _ => {}
                 }
             }
-            processes.turn(&ready[ends], recorder)?;
+            let ended = processes.hear(&ready[ends])?;
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
@@ -285,13 +289,16 @@ impl Monitor {
             if gone.is_some_and(|since| since.elapsed() >= GRACE) {
                 return Ok(Ending::because(EndReason::ClientGone));
             }
-            if !ready[0].is_empty()
+            if (!ready[0].is_empty() || ended && is_readable(self.enclosure.readable())?)
                 && let Some(mut ending) = self.hear_init()?
             {
                 if gone.is_some() {
                     ending.reason = EndReason::ClientGone;
                 }
                 return Ok(ending);
+            }
+            if let (Some(processes), Some(recorder)) = (&mut self.processes, &mut self.recorder) {
+                processes.turn(recorder)?;
             }
         }
     }

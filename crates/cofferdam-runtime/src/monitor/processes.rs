@@ -58,6 +58,8 @@ pub(super) struct Processes {
     ticks: u32,
     busy: bool,
     since_read: usize,
+    /// Who has ended, by what was said to epoll, and whether it has been reaped.
+    heard: Vec<(u64, bool)>,
     /// Everything inside is being killed.
     over: bool,
     totals: Totals,
@@ -120,6 +122,7 @@ impl Processes {
             ticks: 0,
             busy: false,
             since_read: 0,
+            heard: Vec::new(),
             over: false,
             totals: Totals::default(),
         })
@@ -152,20 +155,30 @@ impl Processes {
 
     fn executed(&mut self, executed: Executed, recorder: &mut Recorder) -> Result<(u32, u64), RecordError> {
         let begun = Instant::now();
-        let Executed { pid, pidfd, parent, arguments, unconfirmed, given, mut path, file, cwd, variables, streams, .. } =
-            executed;
+        let Executed {
+            pid,
+            pidfd,
+            parent,
+            arguments,
+            unconfirmed,
+            given,
+            mut path,
+            file,
+            cwd,
+            variables,
+            variables_cut,
+            streams,
+        } = executed;
         let pid = number(pid);
         if self.known.get(&pid).is_some_and(|p| p.pidfd.as_ref().is_none_or(has_ended)) {
             self.end(pid, None, recorder)?; // another process of the same number
         }
         let (cause, link, base) = self.cause(pid, parent)?;
-        let environment = match &base {
-            Some(base) if !variables.is_empty() => difference(base, &variables),
+        let environment = match (&base, &variables) {
+            (Some(base), Some(now)) => difference(base, now),
             _ => None,
         };
-        if executed.variables_cut {
-            self.totals.names += 1;
-        }
+        self.totals.names += u64::from(variables_cut);
         let found = match file {
             Some(file) => self.images.find(file).map_err(RecordError::Processes)?,
             None => Found::Nothing,
@@ -195,8 +208,11 @@ impl Processes {
         if let Found::Later(ticket) = found {
             self.images.awaited(ticket, seq, executable);
         }
-        let names = self.ledger.keep(variables, base.as_ref());
-        self.totals.names += u64::from(names.is_none());
+        let names = variables.and_then(|names| {
+            let kept = self.ledger.keep(names, base.as_ref());
+            self.totals.names += u64::from(kept.is_none());
+            kept
+        });
         self.know(pid, pidfd, seq, begun, names)?;
         self.since_read += 1;
         if self.since_read >= MANY {
@@ -262,7 +278,7 @@ impl Processes {
         Ok((self.origin, Link::Parent, self.start.clone()))
     }
 
-    /// What to poll for; [`Processes::turn`] takes what came of it, in the same order.
+    /// What to poll for; [`Processes::hear`] takes what came of it, in the same order.
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
         let fds = [Some(self.ends.as_fd()), self.images.readable()];
         fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect()
@@ -274,15 +290,20 @@ impl Processes {
         every.saturating_sub(self.ticked.elapsed())
     }
 
-    /// Does what is to be done now; the processes that have ended.
-    pub(super) fn turn(&mut self, ready: &[PollFlags], recorder: &mut Recorder) -> Result<Vec<u32>, RecordError> {
-        let mut gone = Vec::new();
+    /// Takes note of who has ended; whether anybody has. Init says that the run is over before it ends everything: who hears
+    /// it out before [`Processes::turn`] knows who ended by that.
+    pub(super) fn hear(&mut self, ready: &[PollFlags]) -> Result<bool, RecordError> {
         if ready.first().is_some_and(|flags| !flags.is_empty()) {
-            self.hear_ends(recorder, &mut gone)?;
+            self.hear_ends()?;
         }
-        if ready.get(1).is_some_and(|flags| !flags.is_empty()) {
-            self.images_read(recorder)?;
-        }
+        Ok(!self.heard.is_empty())
+    }
+
+    /// Does what is to be done now; the processes that have ended.
+    pub(super) fn turn(&mut self, recorder: &mut Recorder) -> Result<Vec<u32>, RecordError> {
+        let mut gone = Vec::new();
+        self.record_ends(recorder, &mut gone)?;
+        self.images_read(recorder)?;
         if self.due().is_zero() {
             self.tick(recorder, &mut gone)?;
         }
@@ -325,27 +346,33 @@ impl Processes {
         self.totals.memory = self.totals.memory.max(self.samples.sum());
     }
 
-    fn hear_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
-        let mut events: [epoll::Event; 64] =
-            std::array::from_fn(|_| epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) });
-        loop {
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let got = match epoll::wait(&self.ends, &mut events[..], Some(&now)) {
-                Ok(got) => got,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => return Err(RecordError::Processes(e.into())),
-            };
-            for event in &events[..got] {
-                let (flags, data) = (event.flags, event.data.u64());
-                let (pid, generation) = (data as u32, (data >> 32) as u32);
-                if self.known.get(&pid).is_some_and(|p| p.generation == generation) {
-                    self.try_end(pid, flags.contains(epoll::EventFlags::HUP), recorder, gone)?;
-                }
+    fn hear_ends(&mut self) -> Result<(), RecordError> {
+        let mut events: [epoll::Event; 64] = std::array::from_fn(|_| epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        });
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match epoll::wait(&self.ends, &mut events[..], Some(&now)) {
+            Ok(got) => {
+                self.heard.extend(events[..got].iter().map(|event| {
+                    let (flags, data) = (event.flags, event.data); // the structure is packed
+                    (data.u64(), flags.contains(epoll::EventFlags::HUP))
+                }));
+                Ok(())
             }
-            if got < events.len() {
-                return Ok(());
+            Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(RecordError::Processes(e.into())),
+        }
+    }
+
+    fn record_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
+        for (data, reaped) in std::mem::take(&mut self.heard) {
+            let (pid, generation) = (data as u32, (data >> 32) as u32);
+            if self.known.get(&pid).is_some_and(|p| p.generation == generation) {
+                self.try_end(pid, reaped, recorder, gone)?;
             }
         }
+        Ok(())
     }
 
     /// A process has ended, or may have. What its status was is known of the kernel once it is `reaped`.
@@ -376,12 +403,7 @@ impl Processes {
         Ok(())
     }
 
-    fn end(
-        &mut self,
-        pid: u32,
-        known: Option<(i32, ExitSource)>,
-        recorder: &mut Recorder,
-    ) -> Result<(), RecordError> {
+    fn end(&mut self, pid: u32, known: Option<(i32, ExitSource)>, recorder: &mut Recorder) -> Result<(), RecordError> {
         let known = match known {
             Some(known) => Some(known),
             None => {
@@ -425,7 +447,7 @@ impl Processes {
         statement: &mut Statement,
     ) -> Result<(Totals, Vec<u32>), RecordError> {
         let mut gone = Vec::new();
-        self.hear_ends(recorder, &mut gone)?;
+        self.record_ends(recorder, &mut gone)?;
         self.images_read(recorder)?;
         self.census.read().map_err(RecordError::Processes)?;
         for pid in self.known.keys().copied().collect::<Vec<_>>() {

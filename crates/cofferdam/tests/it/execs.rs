@@ -13,10 +13,13 @@ use crate::support::{Scene, eventually, processes, unique};
 
 /// The attack program inside, which must succeed, and what the log says.
 fn record(words: &[&str]) -> (String, Evidence) {
-    let scene = Scene::new();
+    record_in(&Scene::new(), words)
+}
+
+fn record_in(scene: &Scene, words: &[&str]) -> (String, Evidence) {
     let got = scene.attack_inside(words);
     assert!(got.status.success(), "{}", got.all());
-    let evidence = Evidence::of(&scene);
+    let evidence = Evidence::of(scene);
     evidence.is_complete();
     (got.out(), evidence)
 }
@@ -132,7 +135,8 @@ fn arguments_that_are_no_text_are_kept_to_the_byte() {
 
 #[test]
 fn a_million_bytes_of_arguments_are_kept_beside_the_event() {
-    let (_, evidence) = record(&["exec-large"]);
+    let scene = Scene::new();
+    let (_, evidence) = record_in(&scene, &["exec-large"]);
     let exec = evidence.of_kind("process.exec")[1];
     assert_eq!(exec["data"]["arguments"]["size"], "/bin/true".len() as u64 + 1 + 10 * 100_001);
     let argv = exec["data"]["argv"].as_array().unwrap();
@@ -234,8 +238,7 @@ fn the_death_of_the_monitor_in_a_storm_ends_everything() {
         let _cleared = processes::Cleared(marker.clone());
         let mut command = scene.coffer();
         command.args(["run", "--", "./hostile", "exec-storm", "1000000", &marker]);
-        let mut client =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut client = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         assert!(eventually(20, || !processes::inside(&marker).is_empty()), "the storm begins");
         std::thread::sleep(Duration::from_millis(40 + 13 * round));
         let chain = processes::chain(client.id().cast_signed());

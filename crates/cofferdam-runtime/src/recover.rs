@@ -55,6 +55,7 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
     gap("directory renames cut off in the middle, taken back", restored.whole).map_err(evidence)?;
     gap("directory renames cut off in the middle, not taken back", restored.left).map_err(evidence)?;
     let (ended, ..) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    log.checkpoint().map_err(evidence)?;
     record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cofferdam_core::change::Digest;
-use cofferdam_core::event::{EventKind, RunStarted};
+use cofferdam_core::event::{EventKind, Link, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey};
@@ -25,6 +25,8 @@ const RESCAN: Duration = Duration::from_millis(250);
 pub(crate) enum RecordError {
     #[error("the evidence cannot be written: {0}")]
     Evidence(#[from] cofferdam_evidence::Error),
+    #[error("the processes inside cannot be followed: {0}")]
+    Processes(std::io::Error),
     #[error("the terminal cannot be recorded: {0}")]
     Recording(std::io::Error),
     #[error(transparent)]
@@ -94,6 +96,16 @@ impl Recorder {
             signed: Instant::now(),
             scanned: Instant::now(),
         })
+    }
+
+    /// Appends an event.
+    pub(super) fn append(&mut self, cause: Option<(u64, Link)>, what: EventKind) -> Result<u64, RecordError> {
+        Ok(self.log.append(cause, what)?)
+    }
+
+    /// Where large content goes.
+    pub(super) fn blobs(&self) -> &BlobStore {
+        &self.blobs
     }
 
     /// Looks at what appeared in the upper layer, and keeps the bases of it.
@@ -167,7 +179,7 @@ impl Recorder {
 }
 
 /// The name of a variable of an environment.
-fn name_of(variable: &Bytes) -> Bytes {
+pub(super) fn name_of(variable: &Bytes) -> Bytes {
     let name = variable.0.split(|b| *b == b'=').next().unwrap_or_default();
     name.into()
 }

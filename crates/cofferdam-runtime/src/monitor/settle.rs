@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{EndReason, EventKind, FileChanged, Link, RunEnded};
+use cofferdam_core::event::{EndReason, EventKind, FileChanged, Link, RunEnded, Statement};
 use cofferdam_evidence::{Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
 use super::Ending;
+use super::processes::Totals;
 use super::record::{RecordError, Recorder};
 use super::tally::{Tally, is_shown, tally};
 use crate::prepare::Prepared;
@@ -21,6 +22,8 @@ pub(super) fn settle(
     recorder: &mut Recorder,
     ending: Ending,
     took: Duration,
+    totals: Totals,
+    mut statement: Statement,
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
     let problems = recorder.close_workspace()?;
@@ -43,10 +46,15 @@ pub(super) fn settle(
         changed: 0,
         files: None,
         ignored: 0,
-        execs: 0,
-        memory: None,
+        execs: totals.execs,
+        memory: totals.memory,
     };
     let (ended, changes, tally) = write_end(log, layers, ended)?;
+    statement.unexplained = [statement.execs, statement.exits, statement.files, statement.output]
+        .iter()
+        .map(|counted| counted.unexplained)
+        .sum();
+    sign(log, &statement)?;
     let sync = log.close()?;
     let mut record = run.record.clone();
     record_end(&run.directory, &mut record, &ended)?;
@@ -65,7 +73,16 @@ pub(super) fn settle(
     Ok((summary, sync))
 }
 
-/// Writes what the workspace changed and the end of the run, and signs it.
+/// Signs the log with what is stated of its completeness.
+fn sign(log: &mut Log, statement: &Statement) -> Result<(), RecordError> {
+    match serde_json::to_value(statement)? {
+        serde_json::Value::Object(fields) => Ok(log.checkpoint_with(&fields)?),
+        // A structure serialises as an object.
+        _ => Ok(log.checkpoint()?),
+    }
+}
+
+/// Writes what the workspace changed and the end of the run, to be signed.
 pub(crate) fn write_end(
     log: &mut Log,
     layers: &Layers,
@@ -81,7 +98,6 @@ pub(crate) fn write_end(
     ended.changed = changes.changes.iter().filter(|c| is_shown(c)).count() as u64;
     ended.ignored = changes.changes.iter().filter(|c| c.class == Class::Ignored).count() as u64;
     log.append(Some((0, Link::Parent)), EventKind::RunEnded(ended.clone()))?;
-    log.checkpoint()?;
     Ok((ended, changes, tally))
 }
 

@@ -5,6 +5,8 @@
 
 mod behaviour;
 mod diff;
+mod execs;
+mod execs_traced;
 mod files;
 mod kernel;
 mod kills;

@@ -3,6 +3,7 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+pub mod output;
 mod record;
 mod relay;
 mod settle;

@@ -25,6 +25,8 @@ const RESCAN: Duration = Duration::from_millis(250);
 pub(crate) enum RecordError {
     #[error("the evidence cannot be written: {0}")]
     Evidence(#[from] cofferdam_evidence::Error),
+    #[error(transparent)]
+    Output(#[from] super::output::OutputError),
     #[error("the terminal cannot be recorded: {0}")]
     Recording(std::io::Error),
     #[error(transparent)]

@@ -1,0 +1,4 @@
+//! The runtime crate, by programs that really run.
+
+mod driver;
+mod output;

@@ -14,6 +14,9 @@ use super::look::{self, Kind, Look};
 use super::tee::{Medium, Owner, Tee};
 use super::{Gap, OutputError, Outputs};
 
+/// Streams left as they are that are remembered, so that each counts once.
+const MOST_LEFT: usize = 4096;
+
 /// A caller that is held in its notice.
 struct Target<'a> {
     listener: BorrowedFd<'a>,
@@ -82,6 +85,9 @@ impl Outputs {
         if !seccomp::is_valid(listener, call.id) {
             return Ok(());
         }
+        if self.left.len() >= MOST_LEFT {
+            self.left.clear();
+        }
         let owner = Owner { pid, exec: None, parent: parent.and_then(|p| self.execs.get(&p).copied()) };
         let target = Target { listener, notice: call.id, thread: call.pid, pidfd, owner };
         for stream in wanted {
@@ -92,7 +98,12 @@ impl Outputs {
             };
             match done {
                 Ok(()) | Err(Left::Alone) => {}
-                Err(Left::Unrecorded(gap)) => self.gap(gap),
+                // Each candidate of a PATH search is a notice of its own.
+                Err(Left::Unrecorded(gap)) => {
+                    if self.left.insert((pid, stream.look.inode)) {
+                        self.gap(gap);
+                    }
+                }
                 Err(Left::Failed(e)) => return Err(e),
             }
         }
@@ -258,9 +269,8 @@ fn process(thread: u32) -> Option<(u32, OwnedFd)> {
 /// Whether a socket is one of a pair made for a stream: local, connected, without a name on either side, and nothing has
 /// come in by it.
 fn is_pair(fd: &OwnedFd) -> Result<bool, Errno> {
-    let unnamed = |name: rustix::net::SocketAddrAny| {
-        rustix::net::SocketAddrUnix::try_from(name).is_ok_and(|unix| unix.is_unnamed())
-    };
+    // An address without a name is its family alone (unix(7)). It is not decoded: names are hostile.
+    let unnamed = |name: rustix::net::SocketAddrAny| name.addr_len() as usize == size_of::<u16>();
     if sockopt::socket_domain(fd)? != AddressFamily::UNIX || sockopt::socket_type(fd)? != SocketType::STREAM {
         return Ok(false);
     }

@@ -13,7 +13,7 @@ mod look;
 mod tail;
 mod tee;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -102,6 +102,8 @@ pub struct Outputs {
     files: Vec<Held>,
     /// The last `process.exec` of each process that lives.
     execs: HashMap<u32, u64>,
+    /// Streams of processes that were left as they are, and are counted.
+    left: HashSet<(u32, Inode)>,
     most: usize,
     /// Bytes of streams that are finished: recorded, and handed on or refused.
     done: (u64, u64),
@@ -117,8 +119,7 @@ impl Outputs {
     pub fn new(evidence: PathBuf) -> Result<Outputs, OutputError> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = (limit.saturating_sub(OTHERS) / DESCRIPTORS).min(MOST);
-        let epoll =
-            epoll::create(CreateFlags::CLOEXEC).map_err(OutputError::system("watch the output of commands"))?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(OutputError::system("watch the output of commands"))?;
         let keeper = Keeper::open(evidence)?;
         let chunk = vec![0; CHUNK].into_boxed_slice();
         Ok(Outputs {
@@ -129,6 +130,7 @@ impl Outputs {
             by_original: HashMap::new(),
             files: Vec::new(),
             execs: HashMap::new(),
+            left: HashSet::new(),
             most: usize::try_from(most).unwrap_or(usize::MAX),
             done: (0, 0),
             gaps: BTreeMap::new(),
@@ -159,6 +161,7 @@ impl Outputs {
     /// [`OutputError`].
     pub fn exited(&mut self, pid: u32) -> Result<Vec<Finished>, OutputError> {
         self.execs.remove(&pid);
+        self.left.retain(|(left, _)| *left != pid);
         let own: Vec<u64> = self.tees.values().filter(|t| t.owner.pid == pid).map(|t| t.id).collect();
         let mut ended = Vec::new();
         for id in own {
@@ -249,9 +252,7 @@ impl Outputs {
     /// The `evidence.gap` events of what went unrecorded since the last call.
     pub fn gaps(&mut self) -> Vec<EventKind> {
         let gaps = std::mem::take(&mut self.gaps);
-        gaps.into_iter()
-            .map(|(gap, count)| EventKind::EvidenceGap { what: gap.what().to_owned(), count })
-            .collect()
+        gaps.into_iter().map(|(gap, count)| EventKind::EvidenceGap { what: gap.what().to_owned(), count }).collect()
     }
 
     fn gap(&mut self, gap: Gap) {
@@ -275,9 +276,13 @@ impl Outputs {
             let at_out = data & 1 == 1;
             // The writers are gone: to the end at once, for nothing more can come.
             let last = flags.contains(EventFlags::HUP);
-            self.advance(data >> 1, ended, |tee, shared| {
-                if at_out { tee.on_out(flags, shared) } else { tee.pump(last, shared) }
-            })?;
+            self.advance(
+                data >> 1,
+                ended,
+                |tee, shared| {
+                    if at_out { tee.on_out(flags, shared) } else { tee.pump(last, shared) }
+                },
+            )?;
         }
         Ok(())
     }

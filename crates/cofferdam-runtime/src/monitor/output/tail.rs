@@ -56,7 +56,12 @@ impl Tail {
     /// # Errors
     /// `EAGAIN` where nothing stands in it.
     pub(super) fn tee(&mut self, input: impl AsFd, most: usize, null: &OwnedFd) -> Result<usize, Errno> {
-        let most = most.min(self.capacity);
+        // Room is made for what there is, not for more.
+        let available = rustix::io::ioctl_fionread(&input)?;
+        let most = usize::try_from(available).unwrap_or(most).min(most).min(self.capacity);
+        if most == 0 {
+            return Err(Errno::AGAIN);
+        }
         self.make_room(most, null)?;
         loop {
             match tee(&input, &self.writer, most, SpliceFlags::NONBLOCK) {

@@ -313,7 +313,7 @@ impl Tee {
             }
         }
         self.ahead = match self.kept.tail() {
-            None => usize::try_from(self.available()?).unwrap_or(LARGE),
+            None => usize::try_from(self.available()?).unwrap_or(LARGE).min(LARGE),
             Some(tail) => match tail.tee(&self.input, LARGE, &shared.keeper.null) {
                 Ok(got) => got,
                 Err(Errno::AGAIN) => return Ok(Flow::Drained),

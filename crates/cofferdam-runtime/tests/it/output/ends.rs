@@ -18,8 +18,8 @@ fn a_reader_that_closes_early_stops_its_writer() {
 #[test]
 fn a_reader_that_closes_while_the_writer_is_idle_is_noticed_at_the_next_write() {
     let (status, recorded) = recorded(|| {
-        let mut child = bash("echo one; read line < <(sleep 0.3); echo two; echo three").stdout(Stdio::piped());
-        let mut child = child.spawn().unwrap();
+        let script = "echo one; read line < <(sleep 0.3); echo two; echo three";
+        let mut child = bash(script).stdout(Stdio::piped()).spawn().unwrap();
         let mut first = [0; 4];
         child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
         assert_eq!(&first, b"one\n");
@@ -91,7 +91,7 @@ fn a_reader_that_does_not_read_blocks_the_writer() {
     // The writer says how much it got rid of when nothing has been taken for half a second.
     let script = "import os, sys, time\nos.set_blocking(1, False)\nn, last = 0, time.time()\n\
                   while time.time() - last < 0.5:\n  try:\n    n += os.write(1, b'x' * 4096); last = time.time()\n\
-                  \x20 except BlockingIOError: time.sleep(0.01)\nsys.stderr.write(str(n)); sys.stderr.close()\n\
+                  \x20 except BlockingIOError: time.sleep(0.01)\nos.write(2, str(n).encode()); os.close(2)\n\
                   os.set_blocking(1, True)\nos.write(1, b'end')";
     let ((accepted, read), recorded) = recorded(|| {
         let mut child = python(script).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -38,7 +38,9 @@ fn bash(script: &str) -> Command {
 }
 
 fn python(script: &str) -> Command {
-    let mut command = Command::new("python3");
+    // Not a wrapper of a version manager, whose own commands would be recorded as well.
+    let system = std::path::Path::new("/usr/bin/python3");
+    let mut command = Command::new(if system.exists() { system } else { std::path::Path::new("python3") });
     command.arg("-c").arg(script).stdin(Stdio::null());
     command
 }

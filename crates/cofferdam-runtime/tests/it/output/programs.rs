@@ -102,8 +102,8 @@ fn sockets_close_by_halves_in_both_directions() {
     let child = "import socket, sys\\ns = socket.socket(fileno=1)\\ns.sendall(b'said')\\ns.shutdown(socket.SHUT_WR)\\n\
                  assert s.recv(1) == b''\\nsys.exit(9)";
     let script = format!(
-        "import socket, subprocess\na, b = socket.socketpair()\n\
-         p = subprocess.Popen(['python3', '-c', \"{child}\"], stdin=subprocess.DEVNULL, stdout=b)\nb.close()\n\
+        "import socket, subprocess, sys\na, b = socket.socketpair()\n\
+         p = subprocess.Popen([sys.executable, '-c', \"{child}\"], stdin=subprocess.DEVNULL, stdout=b)\nb.close()\n\
          got = b''\nwhile (d := a.recv(100)): got += d\nassert got == b'said', got\nassert p.poll() is None\n\
          a.shutdown(socket.SHUT_WR)\nassert p.wait() == 9"
     );

@@ -77,9 +77,8 @@ fn commands_that_are_given_one_pipe_share_a_tee() {
 fn two_commands_at_a_time_share_a_tee() {
     let (lines, recorded) = recorded(|| {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let start = || {
-            bash("for i in {1..200}; do echo line $i; done").stdout(writer.try_clone().unwrap()).spawn().unwrap()
-        };
+        let start =
+            || bash("for i in {1..200}; do echo line $i; done").stdout(writer.try_clone().unwrap()).spawn().unwrap();
         let mut children = [start(), start()];
         drop(writer);
         let text = std::io::read_to_string(std::fs::File::from(reader)).unwrap();

@@ -3,6 +3,7 @@
 //! The head is copied as it passes: nobody can change it afterwards. The tail lies in a pipe, partly as the very pages
 //! that were handed on (`tee(2)`): a writer that gave pages of its own (`vmsplice(2)`) can still change those.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -56,17 +57,24 @@ pub(super) struct Kept {
     memory: Vec<u8>,
     /// The head from then on; a file without a name.
     spool: Option<File>,
-    pub(super) tail: Option<Tail>,
+    end: End,
+}
+
+/// What comes after the head.
+#[derive(Default)]
+enum End {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// The usual one: costs no memory of the monitor's, and no copies of a fast stream.
+    Pipe(Tail),
+    /// Where there are no descriptors or no pipe memory left for one: 64 KiB at most.
+    Memory(VecDeque<u8>),
 }
 
 impl Kept {
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Whether what comes now belongs to the tail.
-    pub(super) fn head_is_full(&self) -> bool {
-        self.bytes >= HEAD
     }
 
     /// Keeps a copy.
@@ -75,20 +83,38 @@ impl Kept {
         let (head, tail) = bytes.split_at(room.min(bytes.len()));
         self.add_to_head(head, keeper).map_err(keeper.spool_error())?;
         self.bytes += bytes.len() as u64;
-        if !tail.is_empty()
-            && let Some(pipe) = self.tail()
-        {
-            pipe.push(tail, &keeper.null).map_err(OutputError::system("keep the end of a stream in a pipe"))?;
+        if tail.is_empty() {
+            return Ok(());
+        }
+        match self.end() {
+            End::None => {}
+            End::Pipe(pipe) => {
+                pipe.push(tail, &keeper.null).map_err(OutputError::system("keep the end of a stream in a pipe"))?;
+            }
+            End::Memory(memory) => {
+                memory.extend(&tail[tail.len().saturating_sub(EXCERPT)..]);
+                memory.drain(..memory.len().saturating_sub(EXCERPT));
+            }
         }
         Ok(())
     }
 
-    /// The tail, made where there is none yet; `None` where the descriptors do not suffice: the bytes count as dropped.
-    pub(super) fn tail(&mut self) -> Option<&mut Tail> {
-        if self.tail.is_none() {
-            self.tail = Tail::new().ok();
+    fn end(&mut self) -> &mut End {
+        if matches!(self.end, End::None) {
+            self.end = Tail::new().map_or_else(|_| End::Memory(VecDeque::new()), End::Pipe);
         }
-        self.tail.as_mut()
+        &mut self.end
+    }
+
+    /// The pipe that takes pages of the stream; `None` before the head is full, and where there is none.
+    pub(super) fn pipe(&mut self) -> Option<&mut Tail> {
+        if self.bytes < HEAD {
+            return None;
+        }
+        match self.end() {
+            End::Pipe(pipe) => Some(pipe),
+            End::None | End::Memory(_) => None,
+        }
     }
 
     /// Counts what the tail took by `tee(2)`.
@@ -124,7 +150,7 @@ impl Kept {
         }
         let mut blob = Blob::new(keeper)?;
         blob.head(&self.memory)?;
-        let mut chunk = vec![0; if self.spool.is_some() || self.tail.is_some() { 64 << 10 } else { 0 }];
+        let mut chunk = vec![0; if self.spool.is_some() { 64 << 10 } else { 0 }];
         if let Some(spool) = &mut self.spool {
             spool.seek(SeekFrom::Start(0)).map_err(keeper.spool_error())?;
             loop {
@@ -136,15 +162,17 @@ impl Kept {
                 }
             }
         }
-        if let Some(tail) = &mut self.tail {
-            loop {
+        match &mut self.end {
+            End::None => {}
+            End::Memory(memory) => blob.tail(memory.make_contiguous())?,
+            End::Pipe(tail) => loop {
                 match tail.take(&mut chunk) {
                     Ok(0) => break,
                     Ok(got) => blob.tail(&chunk[..got])?,
                     Err(Errno::INTR) => {}
                     Err(e) => return Err(OutputError::system("read the kept end of a stream")(e)),
                 }
-            }
+            },
         }
         blob.finish(exec, (stream, source), self.bytes).map(Some)
     }

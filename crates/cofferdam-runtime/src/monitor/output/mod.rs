@@ -169,12 +169,14 @@ impl Outputs {
             if let Some(tee) = self.tees.get_mut(&id) {
                 tee.owner.pid = 0;
             }
-            self.advance(id, &mut ended, |tee, shared| tee.pump(false, shared))?;
+            self.advance(id, &mut ended, |tee, shared| tee.pump(true, shared))?;
         }
         // What it wrote to streams that it had from its parent.
         self.serve(&mut ended)?;
         let mut finished = self.complete(ended)?;
-        finished.extend(self.read_files(|held| held.owner.pid == pid)?);
+        // With those of children that are gone and executed nothing: nobody tells of their end.
+        let unheard = |held: &Held| held.owner.exec.is_none() && look::parent(held.owner.pid).is_none();
+        finished.extend(self.read_files(|held| held.owner.pid == pid || unheard(held))?);
         Ok(finished)
     }
 

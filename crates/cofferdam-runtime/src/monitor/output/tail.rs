@@ -6,7 +6,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 
 /// Four times the 64 KiB that are promised: small writes fill pages half, and room is made by dropping half.
 const CAPACITY: usize = 256 << 10;
+/// A pipe that holds less does not keep the promise.
+const LEAST: usize = 128 << 10;
 
+/// The last bytes of a stream, in a pipe.
 pub(super) struct Tail {
     reader: OwnedFd,
     writer: OwnedFd,
@@ -16,12 +19,12 @@ pub(super) struct Tail {
 
 impl Tail {
     /// # Errors
-    /// `EMFILE`, `ENFILE`.
+    /// `EMFILE`, `ENFILE`; `ENOBUFS` where the user's share of pipe memory is used up.
     pub(super) fn new() -> Result<Tail, Errno> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let mut tail = Tail { reader, writer, capacity: 0, held: 0 };
         tail.enlarge(CAPACITY)?;
-        Ok(tail)
+        if tail.capacity < LEAST { Err(Errno::NOBUFS) } else { Ok(tail) }
     }
 
     /// Takes what the user's share of pipe memory still gives (`pipe-user-pages-soft`, pipe(7)).

@@ -232,11 +232,8 @@ impl Tee {
     }
 
     /// Whether what stands in the pipe is worth to be handed on by pages.
-    fn streams(&self) -> Result<bool, OutputError> {
-        if self.medium == Medium::Socket || !self.kept.head_is_full() {
-            return Ok(false);
-        }
-        Ok(self.available()? >= STREAM)
+    fn streams(&mut self) -> Result<bool, OutputError> {
+        Ok(self.medium == Medium::Pipe && self.kept.pipe().is_some() && self.available()? >= STREAM)
     }
 
     /// Bytes that stand in our end.
@@ -308,17 +305,15 @@ impl Tee {
             // Where the user's share is used up the pipes stay as they are, and the stream is slower.
             let _ = fcntl_setpipe_size(&self.input, LARGE);
             let _ = fcntl_setpipe_size(&self.out, LARGE);
-            if let Some(tail) = self.kept.tail() {
+            if let Some(tail) = self.kept.pipe() {
                 tail.enlarge(LARGE).map_err(OutputError::system("look at a pipe"))?;
             }
         }
-        self.ahead = match self.kept.tail() {
-            None => usize::try_from(self.available()?).unwrap_or(LARGE).min(LARGE),
-            Some(tail) => match tail.tee(&self.input, LARGE, &shared.keeper.null) {
-                Ok(got) => got,
-                Err(Errno::AGAIN) => return Ok(Flow::Drained),
-                Err(e) => return Err(OutputError::system("keep the end of a stream")(e)),
-            },
+        let Some(tail) = self.kept.pipe() else { return self.step_by_copy(false, shared) };
+        self.ahead = match tail.tee(&self.input, LARGE, &shared.keeper.null) {
+            Ok(got) => got,
+            Err(Errno::AGAIN) => return Ok(Flow::Drained),
+            Err(e) => return Err(OutputError::system("keep the end of a stream")(e)),
         };
         self.kept.count(self.ahead);
         self.splice_ahead(shared)

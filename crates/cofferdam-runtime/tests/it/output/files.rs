@@ -72,3 +72,18 @@ fn fifos_on_disk_are_pipes() {
     assert_eq!(output.stdout, b"1\n2\n3\n");
     assert_eq!(recorded.texts(), ["1\n2\n3\n", "1\n2\n3\n"], "seq's and cat's");
 }
+
+#[test]
+fn what_a_child_that_executes_nothing_writes_to_a_file_is_its_parents() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("out");
+    let script = format!(
+        "import os\nif os.fork() == 0:\n  os.dup2(os.open('{}', os.O_WRONLY | os.O_CREAT), 1)\n  try: \
+         os.execv('/nonexistent', ['x'])\n  except OSError: os.write(1, b'no such program')\n  os._exit(1)\nos.wait()\n\
+         os.execv('/bin/true', ['true'])",
+        path.display()
+    );
+    let (status, recorded, _) = recorded_in(|| super::python(&script).stdout(Stdio::null()).status().unwrap());
+    assert!(status.success());
+    assert!(recorded.saying("no such program").exec.is_some());
+}

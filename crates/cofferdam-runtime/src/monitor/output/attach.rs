@@ -113,8 +113,11 @@ impl Outputs {
     fn tee_pipe(&mut self, target: &Target<'_>, wanted: &Wanted) -> Result<(), Left> {
         let flags = target.flags(wanted)?;
         // Packets (O_DIRECT of pipe(2)) would lose their boundaries; an end that is open for reading too is more than
-        // an output.
-        if flags & OFlags::RWMODE != OFlags::WRONLY || flags.contains(OFlags::DIRECT) {
+        // an output; a FIFO with a name may have no reader now and one later.
+        if wanted.look.has_name(self.a_pipe)
+            || flags & OFlags::RWMODE != OFlags::WRONLY
+            || flags.contains(OFlags::DIRECT)
+        {
             return Err(Left::Unrecorded(Gap::Refused));
         }
         let kept = flags & (OFlags::NONBLOCK | OFlags::APPEND);

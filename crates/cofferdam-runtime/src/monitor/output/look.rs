@@ -53,6 +53,11 @@ impl Look {
         Look::of(&stat(format!("/proc/{pid}/fd/{number}")).ok()?)
     }
 
+    /// Whether it is a FIFO with a name (fifo(7)), which outlives its readers and gets others; `pipe` is one without.
+    pub(super) fn has_name(&self, pipe: Inode) -> bool {
+        self.kind == Kind::Pipe && self.inode.device != pipe.device
+    }
+
     /// A descriptor of this process.
     pub(super) fn here(fd: &OwnedFd) -> Option<Look> {
         Look::of(&fstat(fd).ok()?)

@@ -8,6 +8,7 @@
 mod attach;
 mod error;
 mod file;
+mod flow;
 mod kept;
 mod look;
 mod tail;
@@ -27,9 +28,10 @@ use rustix::io::Errno;
 
 pub use error::OutputError;
 use file::{Held, Read};
+use flow::CHUNK;
 use kept::{Keeper, Kept};
 use look::Inode;
-use tee::{CHUNK, Flow, Shared, Tee};
+use tee::{Flow, Shared, Tee};
 
 /// Most streams that are recorded at a time.
 const MOST: u64 = 512;
@@ -100,6 +102,8 @@ pub struct Outputs {
     /// Tees of pipes by what they hand on to.
     by_original: HashMap<Inode, u64>,
     files: Vec<Held>,
+    /// A pipe without a name: all of them are on one device.
+    a_pipe: Inode,
     /// The last `process.exec` of each process that lives.
     execs: HashMap<u32, u64>,
     /// Streams of processes that were left as they are, and are counted.
@@ -121,6 +125,9 @@ impl Outputs {
         let most = (limit.saturating_sub(OTHERS) / DESCRIPTORS).min(MOST);
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(OutputError::system("watch the output of commands"))?;
         let keeper = Keeper::open(evidence)?;
+        let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .and_then(|(pipe, _)| rustix::fs::fstat(&pipe))
+            .map_err(OutputError::system("make a pipe"))?;
         let chunk = vec![0; CHUNK].into_boxed_slice();
         Ok(Outputs {
             shared: Shared { epoll, keeper, chunk, pending: 0, large: 0 },
@@ -129,6 +136,7 @@ impl Outputs {
             ours: HashMap::new(),
             by_original: HashMap::new(),
             files: Vec::new(),
+            a_pipe: Inode::from(&pipe),
             execs: HashMap::new(),
             left: HashSet::new(),
             most: usize::try_from(most).unwrap_or(usize::MAX),

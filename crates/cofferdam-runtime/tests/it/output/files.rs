@@ -64,13 +64,17 @@ fn a_file_open_for_reading_is_no_output() {
 }
 
 #[test]
-fn fifos_on_disk_are_pipes() {
+fn a_fifo_with_a_name_may_change_its_reader() {
     let scratch = tempfile::tempdir().unwrap();
     let fifo = scratch.path().join("fifo");
-    let script = format!("mkfifo {0}; cat {0} & seq 3 > {0}; wait", fifo.display());
+    let script = format!(
+        "mkfifo {0}; (exec bash -c 'echo 1; read -t 1 x < <(sleep 9); echo 2' > {0}) & head -1 {0}; cat {0}; wait $!; \
+         echo $?",
+        fifo.display()
+    );
     let (output, recorded, _) = recorded_in(|| bash(&script).output().unwrap());
-    assert_eq!(output.stdout, b"1\n2\n3\n");
-    assert_eq!(recorded.texts(), ["1\n2\n3\n", "1\n2\n3\n"], "seq's and cat's");
+    assert_eq!(output.stdout, b"1\n2\n0\n");
+    assert_eq!(recorded.gaps.len(), 1, "{:?}", recorded.gaps);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod cast;
 mod completeness;
 mod images;
 mod names;
+pub mod output;
 mod processes;
 mod record;
 mod relay;

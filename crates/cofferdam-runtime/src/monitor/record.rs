@@ -27,6 +27,8 @@ pub(crate) enum RecordError {
     Evidence(#[from] cofferdam_evidence::Error),
     #[error("the processes inside cannot be followed: {0}")]
     Processes(std::io::Error),
+    #[error(transparent)]
+    Output(#[from] super::output::OutputError),
     #[error("the terminal cannot be recorded: {0}")]
     Recording(std::io::Error),
     #[error(transparent)]

@@ -4,7 +4,7 @@ use cofferdam_core::event::{EndReason, EventKind, RunEnded};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey};
 use cofferdam_workspace::Layers;
 
-use crate::monitor::{RecordError, record_end, write_end};
+use crate::monitor::{RecordError, record_end, write_end_of_log};
 use crate::store::{Run, Store, remove_run};
 
 /// Settles a run that nobody runs any more and that has no end: the log is verified, what was torn is named, the change
@@ -48,7 +48,7 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
     };
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;
-    let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    let (ended, ..) = write_end_of_log(&mut log, &run.evidence(), &layers, ended).map_err(failed)?;
     record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }

@@ -3,6 +3,7 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod files;
 mod record;
 mod relay;
 mod settle;
@@ -23,7 +24,7 @@ use record::Recorder;
 use relay::Relay;
 
 pub(crate) use record::RecordError;
-pub(crate) use settle::{record_end, write_end};
+pub(crate) use settle::{record_end, write_end_of_log};
 
 /// How long a command gets to end by itself after its terminal went away.
 const GRACE: Duration = Duration::from_millis(500);
@@ -213,6 +214,7 @@ impl Monitor {
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
+            recorder.files_if_due(&[])?;
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
                 relay.turn(&ready[range], |shown| recorder.terminal(shown))?;

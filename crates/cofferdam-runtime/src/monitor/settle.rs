@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{EventKind, FileChanged, Link, RunEnded};
-use cofferdam_evidence::{Log, SyncHandle};
+use cofferdam_core::event::{Counted, EventKind, Link, RunEnded};
+use cofferdam_evidence::{BlobStore, Log, SyncHandle};
 use cofferdam_workspace::diff::{DiffOptions, compute};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
 use super::Ending;
+use super::files::{Chains, Settled, is_shown};
 use super::record::{RecordError, Recorder};
 use crate::prepare::Prepared;
 use crate::protocol::Summary;
@@ -24,7 +25,6 @@ pub(super) fn settle(
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
     let problems = recorder.close_workspace()?;
-    let Recorder { log, layers, .. } = recorder;
     let ended = RunEnded {
         reason: ending.reason,
         code: ending.code,
@@ -35,7 +35,9 @@ pub(super) fn settle(
         execs: 0,
         memory: None,
     };
-    let (ended, changes) = write_end(log, layers, ended)?;
+    let Recorder { log, layers, blobs, files, .. } = recorder;
+    let (ended, changes, _files) =
+        write_end(log, layers, ended, |log, changes| files.settle(&mut Settled { log, blobs, layers, changes }, &[]))?;
     let sync = log.close()?;
     let mut record = run.record.clone();
     record_end(&run.directory, &mut record, &ended)?;
@@ -71,22 +73,32 @@ fn lines(layers: &Layers, changes: &ChangeSet) -> Option<(u64, u64)> {
     Some((diff.files.iter().map(|f| f.added).sum(), diff.files.iter().map(|f| f.deleted).sum()))
 }
 
-/// Writes what the workspace changed and the end of the run, and signs it.
+/// Writes what the workspace changed (`files` ends the chains) and the end of the run, and signs it. How many paths the
+/// events and the layer have is the third answer.
 pub(crate) fn write_end(
     log: &mut Log,
     layers: &Layers,
     mut ended: RunEnded,
-) -> Result<(RunEnded, ChangeSet), RecordError> {
+    files: impl FnOnce(&mut Log, &ChangeSet) -> Result<Counted, RecordError>,
+) -> Result<(RunEnded, ChangeSet, Counted), RecordError> {
     let changes = change_set(layers, &ChangeOptions { digests: true, excludes: None })?;
-    for change in changes.changes.iter().filter(|c| is_shown(c)) {
-        let data = FileChanged::new(change.path.clone(), change.old.clone(), change.new.clone());
-        log.append(Some((0, Link::Window)), EventKind::FileChanged(data))?;
-    }
+    let counted = files(log, &changes)?;
     ended.changed = changes.changes.iter().filter(|c| is_shown(c)).count() as u64;
     ended.ignored = changes.changes.iter().filter(|c| c.class == Class::Ignored).count() as u64;
     log.append(Some((0, Link::Parent)), EventKind::RunEnded(ended.clone()))?;
     log.checkpoint()?;
-    Ok((ended, changes))
+    Ok((ended, changes, counted))
+}
+
+/// As [`write_end`], where the monitor died: the chains go on from what its log says.
+pub(crate) fn write_end_of_log(
+    log: &mut Log,
+    evidence: &std::path::Path,
+    layers: &Layers,
+    ended: RunEnded,
+) -> Result<(RunEnded, ChangeSet, Counted), RecordError> {
+    let (chains, blobs) = (Chains::of_log(evidence)?, BlobStore::open(evidence)?);
+    write_end(log, layers, ended, |log, changes| chains.settle(&mut Settled { log, blobs: &blobs, layers, changes }))
 }
 
 /// Notes the end where a list looks for it.
@@ -97,9 +109,4 @@ pub(crate) fn record_end(
 ) -> Result<(), RecordError> {
     record.ended = Some(Ended { time: Timestamp::now(), facts: ended.clone() });
     Ok(write_record(directory, record)?)
-}
-
-/// Whether a change is the project's own: neither ignored or generated nor inside .git.
-fn is_shown(change: &Change) -> bool {
-    !matches!(change.class, Class::Ignored | Class::GitMetadata)
 }

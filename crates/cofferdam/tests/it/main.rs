@@ -5,6 +5,7 @@
 
 mod behaviour;
 mod diff;
+mod file_changes;
 mod files;
 mod kernel;
 mod kills;

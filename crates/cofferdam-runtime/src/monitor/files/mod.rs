@@ -188,6 +188,8 @@ impl Files {
                 return Ok(());
             }
             match self.live.base(&path) {
+                // A pattern may be for directories only, and of what is gone its base alone tells that it was one.
+                Ok(base) if is_directory(base.as_ref()) && !self.live.shows(&path, true) => return Ok(()),
                 Ok(base) => self.chains.begin(path.clone(), base),
                 Err(e) => return passed_over(e),
             }

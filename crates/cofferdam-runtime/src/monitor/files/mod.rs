@@ -5,6 +5,8 @@
 
 mod chains;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -56,6 +58,7 @@ pub(super) struct Files {
     rests_until: Instant,
     /// Paths whose states were not looked at: too many at once.
     missed: u64,
+    most_waiting: usize,
 }
 
 impl Files {
@@ -74,6 +77,7 @@ impl Files {
             scanned: now,
             rests_until: now,
             missed: 0,
+            most_waiting: MOST_WAITING,
         })
     }
 
@@ -81,7 +85,7 @@ impl Files {
     pub(super) fn touched(&mut self, mut captured: Captured) {
         self.live.take(&mut captured);
         for path in captured.changed {
-            if self.touched.len() + self.round.len() >= MOST_WAITING {
+            if self.touched.len() + self.round.len() >= self.most_waiting {
                 self.missed += (self.touched.len() + self.round.len()) as u64;
                 self.touched.clear();
                 self.round.clear();

@@ -13,7 +13,7 @@ const MOST_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Versions {
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Versions that a bound kept out.
     pub(super) refused: u64,
 }

@@ -4,6 +4,7 @@
 
 mod cast;
 mod completeness;
+mod files;
 mod images;
 mod names;
 pub mod output;
@@ -34,7 +35,7 @@ use record::Recorder;
 use relay::Relay;
 
 pub(crate) use record::RecordError;
-pub(crate) use settle::{record_end, write_end};
+pub(crate) use settle::{record_end, write_end_of_log};
 
 /// How long a command gets to end by itself after its terminal went away.
 const GRACE: Duration = Duration::from_millis(500);
@@ -277,6 +278,7 @@ impl Monitor {
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
+            recorder.files_if_due(&[])?;
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
                 relay.turn(&ready[range], |shown| recorder.terminal(shown))?;

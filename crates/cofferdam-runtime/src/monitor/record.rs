@@ -11,6 +11,7 @@ use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
 use super::cast::Cast;
+use super::files::Files;
 use crate::prepare::Prepared;
 use crate::store::Store;
 
@@ -51,7 +52,8 @@ pub(super) struct Recorder {
     pub(super) log: Log,
     pub(super) capture: Capture,
     pub(super) layers: Layers,
-    blobs: BlobStore,
+    pub(super) blobs: BlobStore,
+    pub(super) files: Files,
     cast: Option<Cast>,
     stdio: Stdio,
     signed: Instant,
@@ -88,11 +90,13 @@ impl Recorder {
         };
         let log = Log::create(&directory, &plan.run, key, started)?;
         let blobs = BlobStore::open(&directory)?;
+        let files = Files::new(&layers)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
+            files,
             cast: None,
             stdio: plan.enclosure.stdio,
             signed: Instant::now(),
@@ -112,22 +116,36 @@ impl Recorder {
 
     /// Looks at what appeared in the upper layer, and keeps the bases of it.
     pub(super) fn files_changed(&mut self) -> Result<(), RecordError> {
-        self.capture.on_readable()?;
+        let captured = self.capture.on_readable()?;
+        self.files.touched(captured);
         Ok(())
+    }
+
+    /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
+    /// one.
+    #[allow(dead_code)]
+    pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
+        self.files_changed()?;
+        self.files.scan(&mut self.log, &self.blobs, running)
+    }
+
+    /// Records file changes, where that is due. `running` are the `process.exec` of the commands that run.
+    pub(super) fn files_if_due(&mut self, running: &[u64]) -> Result<(), RecordError> {
+        self.files.turn(&mut self.log, &self.blobs, running)
     }
 
     /// When something is due although nothing happens.
     pub(super) fn due(&self) -> Option<Duration> {
-        if self.capture.needs_rescans() {
-            return Some(RESCAN);
-        }
-        (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()))
+        let signing = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
+        let rescan = self.capture.needs_rescans().then_some(RESCAN);
+        [signing, rescan, self.files.due()].into_iter().flatten().min()
     }
 
     /// Signs what came, at most once an interval.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), RecordError> {
         if self.capture.needs_rescans() && self.scanned.elapsed() >= RESCAN {
-            self.capture.rescan()?;
+            let captured = self.capture.rescan()?;
+            self.files.touched(captured);
             self.scanned = Instant::now();
         }
         if self.log.unsigned() > 0 && self.signed.elapsed() >= INTERVAL {

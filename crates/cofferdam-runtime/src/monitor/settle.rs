@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{EndReason, EventKind, FileChanged, Link, RunEnded, Statement};
-use cofferdam_evidence::{Log, SyncHandle};
+use cofferdam_core::event::{Counted, EndReason, EventKind, Link, RunEnded, Statement};
+use cofferdam_evidence::{BlobStore, Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
 use super::Ending;
+use super::files::{Chains, Settled};
 use super::processes::Totals;
 use super::record::{RecordError, Recorder};
 use super::tally::{Tally, is_shown, tally};
@@ -27,7 +28,7 @@ pub(super) fn settle(
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
     let problems = recorder.close_workspace()?;
-    let Recorder { log, layers, .. } = recorder;
+    let Recorder { log, layers, .. } = &mut *recorder;
     if ending.reason == EndReason::InitDied {
         // The helper died with init.
         let restored = cofferdam_enclosure::restore(layers.upper_fd(), layers.root_fd())
@@ -49,7 +50,10 @@ pub(super) fn settle(
         execs: totals.execs,
         memory: totals.memory,
     };
-    let (ended, changes, tally) = write_end(log, layers, ended)?;
+    let Recorder { log, layers, blobs, files, .. } = recorder;
+    let End { ended, changes, tally, paths } =
+        write_end(log, layers, ended, |log, changes| files.settle(&mut Settled { log, blobs, layers, changes }, &[]))?;
+    statement.files = paths;
     statement.unexplained = [statement.execs, statement.exits, statement.files, statement.output]
         .iter()
         .map(|counted| counted.unexplained)
@@ -82,23 +86,41 @@ fn sign(log: &mut Log, statement: &Statement) -> Result<(), RecordError> {
     }
 }
 
-/// Writes what the workspace changed and the end of the run, to be signed.
+/// What the end of a run came to.
+pub(crate) struct End {
+    pub(crate) ended: RunEnded,
+    changes: ChangeSet,
+    tally: Tally,
+    /// Paths by the events and by the layer.
+    paths: Counted,
+}
+
+/// Writes what the workspace changed (`files` ends the chains) and the end of the run, to be signed.
 pub(crate) fn write_end(
     log: &mut Log,
     layers: &Layers,
     mut ended: RunEnded,
-) -> Result<(RunEnded, ChangeSet, Tally), RecordError> {
+    files: impl FnOnce(&mut Log, &ChangeSet) -> Result<Counted, RecordError>,
+) -> Result<End, RecordError> {
     let changes = change_set(layers, &ChangeOptions { digests: true, excludes: None })?;
-    for change in changes.changes.iter().filter(|c| is_shown(c)) {
-        let data = FileChanged::new(change.path.clone(), change.old.clone(), change.new.clone());
-        log.append(Some((0, Link::Window)), EventKind::FileChanged(data))?;
-    }
+    let paths = files(log, &changes)?;
     let tally = tally(layers, &changes);
     ended.files = Some(tally.files);
     ended.changed = changes.changes.iter().filter(|c| is_shown(c)).count() as u64;
     ended.ignored = changes.changes.iter().filter(|c| c.class == Class::Ignored).count() as u64;
     log.append(Some((0, Link::Parent)), EventKind::RunEnded(ended.clone()))?;
-    Ok((ended, changes, tally))
+    Ok(End { ended, changes, tally, paths })
+}
+
+/// As [`write_end`], where the monitor died: the chains go on from what its log says.
+pub(crate) fn write_end_of_log(
+    log: &mut Log,
+    evidence: &std::path::Path,
+    layers: &Layers,
+    ended: RunEnded,
+) -> Result<End, RecordError> {
+    let (chains, blobs) = (Chains::of_log(evidence)?, BlobStore::open(evidence)?);
+    write_end(log, layers, ended, |log, changes| chains.settle(&mut Settled { log, blobs: &blobs, layers, changes }))
 }
 
 /// Notes the end where a list looks for it.

@@ -7,6 +7,7 @@ mod behaviour;
 mod diff;
 mod execs;
 mod execs_traced;
+mod file_changes;
 mod files;
 mod kernel;
 mod kills;

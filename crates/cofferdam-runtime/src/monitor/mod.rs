@@ -3,9 +3,11 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod prompts;
 mod record;
 mod relay;
 mod settle;
+mod typing;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -215,7 +217,7 @@ impl Monitor {
             }
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
-                relay.turn(&ready[range], |shown| recorder.terminal(shown))?;
+                relay.turn(&ready[range], recorder)?;
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
@@ -278,6 +280,16 @@ impl Monitor {
                     recorder.resized(rows, columns)?;
                 }
             }
+            Received::Message(Ask::Input(piece), _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input(&piece.0);
+                }
+            }
+            Received::Message(Ask::InputEnded { total }, _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input_ended(Some(total))?;
+                }
+            }
             Received::Message(Ask::Start { .. }, _) => return Ok(false),
         }
         Ok(true)
@@ -326,7 +338,7 @@ impl Monitor {
     /// What the terminal still holds after the end.
     fn drain_terminal(&mut self) -> Result<(), Failure> {
         let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
-        relay.drain(|shown| recorder.terminal(shown))?;
+        relay.drain(recorder)?;
         Ok(())
     }
 

@@ -137,6 +137,7 @@ impl Monitor {
         let begun = Instant::now();
         self.begun = Some(begun);
         let ending = self.watch()?;
+        self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
         self.enclosure.end()?;
@@ -293,6 +294,21 @@ impl Monitor {
             Received::Message(Ask::Start { .. }, _) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// What the client said before it could know of the end.
+    fn hear_rest(&mut self) -> Result<(), Failure> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&now)) {
+                Ok(0) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            if !self.hear_client()? {
+                return Ok(());
+            }
+        }
     }
 
     /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.

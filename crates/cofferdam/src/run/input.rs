@@ -19,9 +19,10 @@ pub fn copy_input(from: OwnedFd, to: OwnedFd, channel: &Channel) -> io::Result<J
     let channel = Channel::from(channel.as_fd().try_clone_to_owned()?);
     Ok(std::thread::spawn(move || {
         let total = told(&from, &to, &channel)?;
-        // Whoever reads it sees its end before the monitor has written everything down.
+        // Before the command sees the end of its input: what it then does comes after it.
+        tell(&channel, &Ask::InputEnded { total })?;
         drop(to);
-        tell(&channel, &Ask::InputEnded { total })
+        Ok(())
     }))
 }
 

@@ -16,6 +16,7 @@ const PYTEST: &[&str] = &[
     "test_sums.py::test_setup",
 ];
 const PYTEST_REVERSED: &[&str] = &[PYTEST[3], PYTEST[0], PYTEST[1], PYTEST[2]];
+const PYTEST_SUBTESTS: &[&str] = &["[case] (i=1) test_sub.py::test_many", "test_sub.py::test_many"];
 const UNITTEST: &[&str] = &[
     "test_error (test_sums.Sums.test_error)",
     "test_sub (test_sums.Sums.test_sub) (i=1)",
@@ -45,6 +46,7 @@ const REAL: &[Real] = &[
     ("pytest-passing-quiet.txt", "pytest", 2, 0, 0, 0, &[]),
     ("pytest-none.txt", "pytest", 0, 0, 0, 5, &[]),
     ("pytest-collect.txt", "pytest", 0, 1, 0, 2, &["test_c.py"]),
+    ("pytest-subtests.txt", "pytest", 1, 2, 0, 1, PYTEST_SUBTESTS),
     ("unittest-failing.txt", "unittest", 1, 4, 2, 1, UNITTEST),
     ("unittest-verbose.txt", "unittest", 1, 4, 2, 1, UNITTEST),
     ("unittest-passing.txt", "unittest", 1, 0, 1, 0, &[]),
@@ -116,6 +118,67 @@ fn each_real_output_is_in_the_table() {
     }
     // Twice quiet, pytest prints no numbers.
     assert_eq!(of(&["pytest", "-qq"], &fixture("pytest-qq.txt")), []);
+}
+
+/// Forms that are documented and not among the fixtures.
+#[test]
+fn documented_forms_are_recognised() {
+    let forms: &[(&str, &str, [u64; 3], &[&str])] = &[
+        (
+            "    Starting 9 tests across 2 binaries (run ID: x, nextest profile: ci)\n────────────\n     Summary [  61.000s] 9 \
+             tests run: 5 passed (1 slow, 2 flaky), 1 failed, 1 exec failed, 2 timed out, 3 skipped\n   FLAKY 2/3 [   0.1s] a e\n  TRY 3 FAIL [   0.1s] a \
+             b\n     TIMEOUT [  60.0s] a c\n     SIGSEGV [   0.1s] a d\n",
+            "nextest",
+            [5, 4, 3],
+            &["a b", "a c", "a d"],
+        ),
+        (
+            "ok  \tp/a\t0.010s\tcoverage: 50.0% of statements\nok  \tp/b\t0.001s [no tests to run]\n",
+            "go-test",
+            [1, 0, 0],
+            &[],
+        ),
+        ("FAIL\tp/a [setup failed]\nFAIL\n", "go-test", [0, 1, 0], &["p/a"]),
+        ("{\"Action\":\"fail\",\"Package\":\"p/a\",\"Elapsed\":0.1}\n", "go-test", [0, 1, 0], &["p/a"]),
+        ("....  [100%]\n3 passed, 1 skipped, 4 deselected, 2 warnings in 0.12s\n", "pytest", [3, 0, 1], &[]),
+        ("....  [ 4/4]\n4 passed in 3661.20s (1:01:01)\n", "pytest", [4, 0, 0], &[]),
+        (
+            "----------------------------------------------------------------------\nRan 0 tests in 0.000s\n\nNO TESTS RAN\n",
+            "unittest",
+            [0, 0, 0],
+            &[],
+        ),
+        (
+            "Test Suites: 1 passed, 1 total\nTests:       2 todo, 2 total\nSnapshots:   0 total\nTime:        2 s\n",
+            "jest",
+            [0, 0, 2],
+            &[],
+        ),
+        ("\n  3 passing (2m)\n  1 failing\n\n  1) a \"b\" c:\n     Error\n", "mocha", [3, 1, 0], &["a \"b\" c"]),
+        (
+            "ℹ tests 2\nℹ pass 1\nℹ fail 0\nℹ cancelled 1\nℹ skipped 0\nℹ todo 0\nℹ duration_ms 5\n",
+            "node-test",
+            [1, 1, 0],
+            &[],
+        ),
+        (
+            "Test project /b\n99% tests passed, 1 tests failed out of 1000\n\nThe following tests FAILED:\n\t  3 - bad (Failed)   \
+             slow unit\n",
+            "ctest",
+            [999, 1, 0],
+            &["bad"],
+        ),
+    ];
+    for (output, framework, [passed, failed, skipped], failing) in forms {
+        let all = of(&["make"], output.as_bytes());
+        let [got] = &all[..] else { panic!("{output}: {all:?}") };
+        assert_eq!(
+            (got.framework.as_str(), got.passed, got.failed, got.skipped),
+            (*framework, *passed, *failed, *skipped),
+            "{output}"
+        );
+        assert_eq!(got.failing, *failing, "{output}");
+    }
 }
 
 #[test]

@@ -113,15 +113,15 @@ fn each_real_output_is_in_the_table() {
 #[test]
 fn times_are_the_frameworks_own() {
     for (file, milliseconds) in [
-        ("pytest-xdist.txt", Some(470)),
+        ("pytest-xdist.txt", Some(1_370)),
         ("unittest-failing.txt", Some(1)),
-        ("jest-broken.txt", Some(1614)),
-        ("vitest-broken.txt", Some(1060)),
-        ("node-tap-passing.txt", Some(313)),
-        ("go-plain.txt", Some(6)),
+        ("jest-broken.txt", Some(1_187)),
+        ("vitest-broken.txt", Some(1_970)),
+        ("node-tap-passing.txt", Some(701)),
+        ("go-plain.txt", Some(9)),
         ("go-passing.txt", None),
-        ("ctest-passing.txt", Some(10)),
-        ("nextest-passing.txt", Some(13)),
+        ("ctest-passing.txt", Some(30)),
+        ("nextest-passing.txt", Some(23)),
     ] {
         assert_eq!(of(&["x"], &fixture(file))[0].milliseconds, milliseconds, "{file}");
     }

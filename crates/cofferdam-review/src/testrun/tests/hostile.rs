@@ -158,10 +158,10 @@ const FRAGMENTS: &[&str] = &[
 #[test]
 fn anything_at_all_takes_linear_time() {
     const SIZE: usize = 1 << 20;
-    const REPEATED: usize = SIZE / 8;
+    const REPEATED: usize = SIZE / 16;
     let mut random = fastrand::Rng::with_seed(20_261_124);
     let mut inputs: Vec<Vec<u8>> = FRAGMENTS.iter().map(|f| f.as_bytes().repeat(REPEATED / f.len())).collect();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut mixed = Vec::with_capacity(SIZE + 64);
         while mixed.len() < SIZE {
             match random.u8(..) {

@@ -120,7 +120,7 @@ pub enum Mount {
         /// What it says.
         text: Bytes,
     },
-    /// A small file with this content, in a file system of the enclosure's own.
+    /// A small read-only file with this content, over what may be at that place.
     File {
         /// Inside.
         target: Bytes,

@@ -20,5 +20,5 @@ pub use channel::{Channel, Received};
 pub use error::{EnclosureError, Step};
 pub use landlock::{confine_reader, confine_writer};
 pub use message::Report;
-pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, is_leftover};
+pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, Restored, is_leftover, restore};
 pub use tier::{Enclosure, Namespaces, Pipes, birth};

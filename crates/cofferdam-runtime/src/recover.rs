@@ -42,13 +42,19 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
         signal: None,
         milliseconds: 0,
         changed: 0,
+        files: None,
         ignored: 0,
         execs: 0,
         memory: None,
     };
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;
-    let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
+    // Before the change set is read: what a cut-off rename had moved is where it was again.
+    let restored = cofferdam_enclosure::restore(layers.upper_fd(), layers.root_fd())
+        .map_err(|e| failed(RecordError::Renames(e.into())))?;
+    gap("directory renames cut off in the middle, taken back", restored.whole).map_err(evidence)?;
+    gap("directory renames cut off in the middle, not taken back", restored.left).map_err(evidence)?;
+    let (ended, ..) = write_end(&mut log, &layers, ended).map_err(failed)?;
     record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }

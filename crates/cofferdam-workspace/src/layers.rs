@@ -93,6 +93,20 @@ impl Layers {
         link(Layer::Upper, self.upper_fd(), path)
     }
 
+    /// The permission bits (`st_mode & 0777`) of the workspace's directory; `None` where it has no directory there.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::BadPath`], [`WorkspaceError::Io`].
+    pub fn directory_mode(&self, path: &Bytes) -> Result<Option<u32>, WorkspaceError> {
+        plain(path)?;
+        match beneath::open_path(self.upper_fd(), &path.0).and_then(entry::stat_fd) {
+            Ok(found) if found.entry.kind == FileKind::Directory => Ok(Some(found.entry.mode & 0o777)),
+            Ok(_) => Ok(None),
+            Err(errno) if beneath::is_absent(errno) => Ok(None),
+            Err(errno) => Err(WorkspaceError::io("look at", Layer::Upper, path.clone())(errno)),
+        }
+    }
+
     /// The base's content: the real tree's file where it still is the base, otherwise the captured copy.
     /// `None` where the base is absent, is no regular file, or is not known any more.
     ///

@@ -162,6 +162,10 @@ pub struct RunEnded {
     pub milliseconds: u64,
     /// Paths that differ from their base, ignored ones left out.
     pub changed: u64,
+    /// Files and links among them as a diff counts them: a rename once, a directory or pipe never. Absent in logs of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Ignored paths that differ from their base.
     pub ignored: u64,
     /// Successful execs.

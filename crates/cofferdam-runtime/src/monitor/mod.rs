@@ -7,6 +7,7 @@ mod prompts;
 mod record;
 mod relay;
 mod settle;
+mod tally;
 mod typing;
 
 use std::io;

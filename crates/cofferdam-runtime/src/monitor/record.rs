@@ -36,6 +36,8 @@ pub(crate) enum RecordError {
     Workspace(#[from] WorkspaceError),
     #[error("the table of agents shipped with the program does not read: {0}")]
     Agents(toml::de::Error),
+    #[error("directory renames that were cut off cannot be taken back: {0}")]
+    Renames(std::io::Error),
     #[error("the plan does not serialise: {0}")]
     Plan(#[from] serde_json::Error),
 }

@@ -1,5 +1,6 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
+mod accounts;
 mod environment;
 mod identity;
 mod project;
@@ -96,6 +97,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let mut notes = Vec::new();
 
     let mut mounts = system::mounts(host);
+    mounts.extend(accounts::mounts(host));
     let path = |p: &std::path::Path| Bytes::from(p);
     mounts.push(Mount::Bind { source: path(&home), target: path(&host.home), access: Access::ReadWrite });
     let found = toolchains::discover(host, &root, &mut notes)?;

@@ -174,8 +174,12 @@ fn lines(summary: &Summary) -> Vec<String> {
         };
         out.push(format!("  changed     nothing{ignored}"));
     } else {
-        let mut line = format!("  changed     {}", output::counted(ended.changed, "file"));
-        if let Some((added, removed)) = summary.lines {
+        let files = ended.files.unwrap_or(ended.changed);
+        let mut line = match files {
+            0 => format!("  changed     {} (empty directories, pipes, modes)", output::counted(ended.changed, "path")),
+            files => format!("  changed     {}", output::counted(files, "file")),
+        };
+        if let Some((added, removed)) = summary.lines.filter(|_| files > 0) {
             line.push_str(&format!(" +{added} −{removed}"));
         }
         if ended.ignored > 0 {

@@ -20,4 +20,5 @@ mod review_attacks;
 mod store;
 mod support;
 mod terminal;
+mod toolchains;
 mod undo;

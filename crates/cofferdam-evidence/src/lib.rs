@@ -4,7 +4,7 @@
 //! `log.jsonl`, checkpoints as in [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint), proofs as in
 //! [C2SP tlog-proof](https://c2sp.org/tlog-proof).
 //!
-//! Writing: [`RecorderKey`], [`Log`], [`BlobStore`]. Reading, of directories that anybody may have prepared:
+//! Writing: [`RecorderKey`], [`Log`], [`BlobStore`], without the [`Secrets`] that a [`Striker`] knows. Reading, of directories that anybody may have prepared:
 //! [`read_events`], [`verify()`], [`prove`], [`verify_proof`].
 
 mod audit;
@@ -35,7 +35,7 @@ pub use blob_writer::{BlobWriter, Salvaged};
 pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use key::{KEY_NAME, RecorderKey, VerifierKey};
-pub use log::Log;
+pub use log::{Log, Writing};
 pub use proof::{Proof, prove, verify_proof};
 pub use read::{Events, MAX_LINE, read_events};
 pub use recovery::{Recovery, Torn};

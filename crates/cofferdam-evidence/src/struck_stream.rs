@@ -20,6 +20,11 @@ impl StruckStream {
         StruckStream { striker, held: Vec::new(), covered: 0, torn: false }
     }
 
+    /// Whether there is nothing to strike: then all goes through as it is.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.striker.0.is_none()
+    }
+
     /// Takes a piece, and appends to `out` what is settled.
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let Some(known) = self.striker.0.clone() else {

@@ -7,6 +7,7 @@ pub mod promotion;
 pub mod protocol;
 pub mod recover;
 mod removal;
+pub mod secrets;
 pub mod split;
 pub mod store;
 mod way;

@@ -6,7 +6,7 @@ use cofferdam_core::change::Digest;
 use cofferdam_core::event::{EventKind, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
 use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
@@ -46,6 +46,7 @@ pub(super) struct Recorder {
     pub(super) capture: Capture,
     pub(super) layers: Layers,
     blobs: BlobStore,
+    striker: Striker,
     cast: Option<Cast>,
     stdio: Stdio,
     signed: Instant,
@@ -80,13 +81,16 @@ impl Recorder {
             boundary,
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         };
-        let log = Log::create(&directory, &plan.run, key, started)?;
-        let blobs = BlobStore::open(&directory)?;
+        let striker = Striker::new(&run.secrets)?;
+        let blobs = BlobStore::open(&directory)?.striking(striker.clone());
+        let writing = Writing { striker: striker.clone(), ..Writing::default() };
+        let log = Log::create_with(&directory, &plan.run, key, started, writing)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
+            striker,
             cast: None,
             stdio: plan.enclosure.stdio,
             signed: Instant::now(),
@@ -131,7 +135,7 @@ impl Recorder {
                     Stdio::Pipes => (24, 80),
                 };
                 let now = cofferdam_core::Timestamp::now().parts().0;
-                self.cast.insert(Cast::start(&self.blobs, rows, columns, now)?)
+                self.cast.insert(Cast::start(&self.blobs, &self.striker, rows, columns, now)?)
             }
         };
         cast.shown(shown)

@@ -5,11 +5,13 @@
 //! [C2SP tlog-proof](https://c2sp.org/tlog-proof).
 //!
 //! Writing: [`RecorderKey`], [`Log`], [`BlobStore`], without the [`Secrets`] that a [`Striker`] knows. Reading, of directories that anybody may have prepared:
-//! [`read_events`], [`verify()`], [`prove`], [`verify_proof`].
+//! [`read_events`], [`verify()`], [`prove`], [`verify_proof`],
+//! [`Bundle`].
 
 mod audit;
 mod blob;
 mod blob_writer;
+mod bundle;
 mod checkpoint;
 mod checkpoint_file;
 mod encodings;
@@ -32,6 +34,7 @@ mod verify;
 
 pub use blob::{BlobReader, BlobStore};
 pub use blob_writer::{BlobWriter, Salvaged};
+pub use bundle::{Bundle, MAX_BUNDLE};
 pub use checkpoint::Checkpoint;
 pub use error::Error;
 pub use key::{KEY_NAME, RecorderKey, VerifierKey};

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use cofferdam_evidence::{State, prove};
 
+use crate::corpus::{Files, corpus, judge};
 use crate::support::Run;
 
 fn script() -> PathBuf {
@@ -104,4 +105,16 @@ fn it_checks_proofs() {
         fs::write(&event, text).unwrap();
         assert_eq!(run_script(&run, &arguments).0, Some(1));
     }
+}
+
+#[test]
+fn both_verifiers_judge_a_corpus_of_altered_runs_alike() {
+    let key = cofferdam_evidence::RecorderKey::generate().unwrap();
+    let (one, two) = (Run::long(key.clone()), Run::long(key.clone()));
+    let temporary = tempfile::tempdir().unwrap();
+    let published = one.verify().commitment.unwrap();
+    let (source, other) = (Files::read(&one.dir), Files::read(&two.dir));
+    let cases = corpus(&source, &other, published, 4, temporary.path());
+    assert!(cases.len() >= 200, "{}", cases.len());
+    judge(&cases, key.vkey(), &script(), temporary.path());
 }

@@ -1,0 +1,5 @@
+//! Reading logs: synthetic ones, written and signed like real ones.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod session;
+mod story;

@@ -38,6 +38,8 @@ enum Command {
     /// List runs
     #[command(alias = "ls")]
     List(commands::list::ListArgs),
+    /// Tell what a run did: commands, failures, changes, tests
+    Log(commands::log::LogArgs),
     /// Show what a run changed, as git diff would
     Diff(commands::diff::DiffArgs),
     /// Take a run's changes into the real tree
@@ -128,6 +130,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Run(args) => commands::run::run(early, args, cli.color),
         Command::Shell(args) => commands::run::shell(early, args, cli.color),
         Command::List(args) => commands::list::list(&args, cli.color),
+        Command::Log(args) => commands::log::log(&args, cli.color),
         Command::Diff(args) => commands::diff::diff(&args, cli.color),
         Command::Promote(args) => commands::promote::promote(&args, cli.color),
         Command::Undo(args) => commands::undo::undo(&args),

@@ -4,6 +4,7 @@ pub mod diff;
 pub mod discard;
 pub mod doctor;
 pub mod list;
+pub mod log;
 pub mod manual;
 pub mod promote;
 pub mod run;
@@ -189,16 +190,21 @@ pub fn change_set(layers: &Layers) -> Result<ChangeSet, Failure> {
     Ok(changes)
 }
 
+/// git's status letter of a change.
+pub fn letter(change: &FileChanged) -> char {
+    match (&change.before, &change.after) {
+        (None, _) => 'A',
+        (_, None) => 'D',
+        _ => 'M',
+    }
+}
+
 /// Changed paths with git's status letters; a long list ends with a count.
 pub fn listed(changed: &[FileChanged]) -> String {
     const MOST: usize = 20;
     let mut text = String::new();
     for change in changed.iter().take(MOST) {
-        let letter = match (&change.before, &change.after) {
-            (None, _) => 'A',
-            (_, None) => 'D',
-            _ => 'M',
-        };
+        let letter = letter(change);
         text.push_str(&format!("  {letter} {}\n", output::visible(&change.path.0)));
     }
     if changed.len() > MOST {

@@ -4,13 +4,16 @@
 //! these functions make is safe for a terminal; nothing here is verified, `cofferdam_evidence::verify` does that.
 
 mod argv;
+pub mod blame;
 mod error;
 mod event_line;
 mod filter;
 mod heads;
+pub mod index;
 mod page;
 mod proof;
 mod shell;
+pub mod stats;
 pub mod story;
 mod tail;
 pub mod testrun;

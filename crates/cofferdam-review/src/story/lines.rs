@@ -139,7 +139,7 @@ pub fn signal_name(signal: i32) -> String {
 }
 
 /// Test runs of one command, summed.
-pub(super) fn tests(all: &[Tests]) -> String {
+pub(crate) fn tests(all: &[Tests]) -> String {
     let sum = |of: fn(&Tests) -> u64| all.iter().map(of).sum::<u64>();
     let (passed, failed, skipped) = (sum(|t| t.passed), sum(|t| t.failed), sum(|t| t.skipped));
     let skipped = if skipped > 0 { format!(", {} skipped", grouped(skipped)) } else { String::new() };

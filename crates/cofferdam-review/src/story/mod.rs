@@ -23,6 +23,7 @@ use cofferdam_core::event::{EndReason, RunEnded, RunStarted};
 
 pub use collect::{Collector, Place};
 pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
+pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
 pub use render::{Layout, Theme};
 

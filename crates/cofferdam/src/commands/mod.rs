@@ -1,13 +1,16 @@
 //! One file a command.
 
+pub mod blame;
 pub mod diff;
 pub mod discard;
 pub mod doctor;
+pub mod index;
 pub mod list;
 pub mod log;
 pub mod manual;
 pub mod promote;
 pub mod run;
+pub mod stats;
 pub mod undo;
 pub mod verify;
 
@@ -72,16 +75,7 @@ impl Target {
 
     /// A path as a person gives it, relative to the current directory, as one relative to the project's root.
     pub fn relative(&self, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
-        let root = self.run.record.project.as_path();
-        let full = normalised(&host.cwd.join(word));
-        match full.strip_prefix(root) {
-            Ok(path) => Ok(Bytes::from(path)),
-            Err(_) => Err(Failure::new(format!(
-                "{} is not in the project {}",
-                output::visible(full.as_os_str().as_encoded_bytes()),
-                root.display()
-            ))),
-        }
+        relative_to(self.run.record.project.as_path(), host, word)
     }
 
     /// Refuses paths that name nothing: a misspelt one must not pass for one without changes.
@@ -110,6 +104,19 @@ impl Target {
             }
         }
         Err(Failure::new(format!("no run of {} was promoted", project.display())).next("coffer list shows the runs"))
+    }
+}
+
+/// A path as a person gives it, relative to the current directory, as one relative to a project's root.
+pub fn relative_to(root: &Path, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
+    let full = normalised(&host.cwd.join(word));
+    match full.strip_prefix(root) {
+        Ok(path) => Ok(Bytes::from(path)),
+        Err(_) => Err(Failure::new(format!(
+            "{} is not in the project {}",
+            output::visible(full.as_os_str().as_encoded_bytes()),
+            root.display()
+        ))),
     }
 }
 

@@ -8,7 +8,7 @@ use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_evidence::read_events;
 
 use crate::Result;
-use crate::story::{Collector, Entry, Story};
+use crate::story::{Collector, Entry, Place, Story};
 
 /// A state that the path went through.
 #[derive(Clone, Debug)]
@@ -24,7 +24,6 @@ pub(super) struct Version {
 pub(super) struct Taken {
     pub number: u32,
     pub time: Timestamp,
-    pub after: Option<Side>,
 }
 
 #[derive(Debug)]
@@ -63,11 +62,9 @@ impl History {
                     });
                 }
                 EventKind::PromotionApplied(data) => {
-                    taken.extend(data.paths.iter().find(of_path).map(|change| Taken {
-                        number: data.number,
-                        time: event.time,
-                        after: change.after.clone(),
-                    }));
+                    taken.extend(
+                        data.paths.iter().find(of_path).map(|_| Taken { number: data.number, time: event.time }),
+                    );
                 }
                 // An undo reverses the latest promotion that was not undone.
                 EventKind::PromotionUndone(data) if data.paths.iter().any(|change| change.path == *path) => {
@@ -76,7 +73,6 @@ impl History {
                 _ => {}
             }
             let (seq, is_exec) = (event.seq, matches!(event.what, EventKind::ProcessExec(_)));
-            use crate::story::Place;
             let place = collector.push(event);
             if is_exec {
                 let owner = match place {

@@ -9,7 +9,7 @@ mod lines;
 
 use std::path::PathBuf;
 
-use cofferdam_core::change::{Digest, Entry};
+use cofferdam_core::change::Digest;
 use cofferdam_core::event::BlobRef;
 use cofferdam_core::{Bytes, RunId, Timestamp};
 use serde::Serialize;
@@ -32,6 +32,8 @@ pub struct Candidate {
     pub evidence: PathBuf,
     /// What the path held before the run, where the workspace still has that.
     pub base: Option<Vec<u8>>,
+    /// What the run left of it, where the workspace still has that.
+    pub left: Option<Vec<u8>>,
 }
 
 /// Where lines come from.
@@ -99,7 +101,7 @@ pub fn blame(present: &[u8], path: &Bytes, candidates: &[Candidate]) -> Result<B
         // What the run promoted before left may be what this one began with.
         let older = promoted.get(at + 1).and_then(|(_, older, candidate)| {
             let last = older.versions.last()?;
-            content(last, &Heads::open(&candidate.evidence).ok()?)
+            content(last, &Heads::open(&candidate.evidence).ok()?).or_else(|| left(last, candidate))
         });
         search.through(taken, history, candidate, older)?;
     }
@@ -145,14 +147,14 @@ impl Search {
         older: Option<Vec<u8>>,
     ) -> Result<()> {
         let heads = Heads::open(&candidate.evidence)?;
-        // A promotion that merged left something else than the run did: its own lines are nobody's.
-        let is_present = taken.after.as_ref().and_then(|entry| entry.digest) == Some(digest(&self.text));
         let mut contents: Vec<(usize, Vec<u8>)> = Vec::new();
         for (at, version) in history.versions.iter().enumerate() {
             let last = at + 1 == history.versions.len();
-            let same = last && is_present && digest_of(&version.after) == Some(digest(&self.text));
-            contents
-                .extend(content(version, &heads).or_else(|| same.then(|| self.text.clone())).map(|text| (at, text)));
+            // Where the last version was not kept it may lie in the workspace, or be the present file.
+            let elsewhere =
+                || left(version, candidate).or_else(|| same(version, &self.text).then(|| self.text.clone()));
+            let text = content(version, &heads).or_else(|| if last { elsewhere() } else { None });
+            contents.extend(text.map(|text| (at, text)));
         }
         let Some((_, newest)) = contents.last() else { return Ok(()) };
         // Lines that the promoted version does not have came later, and not by a run.
@@ -232,10 +234,15 @@ fn content(version: &Version, heads: &Heads) -> Option<Vec<u8>> {
     heads.read(blob, LARGEST + 1).ok()
 }
 
-fn digest(text: &[u8]) -> Digest {
-    Digest(Sha256::digest(text).into())
+/// What the workspace has, where that is this version.
+fn left(version: &Version, candidate: &Candidate) -> Option<Vec<u8>> {
+    candidate.left.clone().filter(|text| same(version, text))
 }
 
-fn digest_of(side: &Option<Entry>) -> Option<Digest> {
-    side.as_ref().and_then(|entry| entry.digest)
+fn same(version: &Version, text: &[u8]) -> bool {
+    version.after.as_ref().and_then(|entry| entry.digest) == Some(digest(text))
+}
+
+fn digest(text: &[u8]) -> Digest {
+    Digest(Sha256::digest(text).into())
 }

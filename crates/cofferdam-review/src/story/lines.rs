@@ -281,7 +281,10 @@ pub(super) fn header(story: &Story, name: &str, live: bool) -> Vec<Line> {
     lines.push(Line { text: format!("  {}", when.join(" · ")), style: Style::Dim, ..Line::default() });
     let commands = story.commands().count() as u64 + story.beyond.total;
     let failed = story.commands().filter(|c| c.failed()).count() as u64 + story.beyond.failed;
-    let mut what = vec![format!("{}, {} failed", counted(commands, "command"), grouped(failed))];
+    let mut what = vec![match &story.root {
+        Some(_) => format!("{}, {} failed", counted(commands, "command"), grouped(failed)),
+        None => "no commands recorded".to_owned(),
+    }];
     let back =
         if story.reverted > 0 { format!(", {} changed and back", grouped(story.reverted)) } else { String::new() };
     what.push(format!("{} changed{back}", counted(story.changed, "file")));

@@ -49,7 +49,7 @@ fn run_at(
         s.push(None, EventKind::PromotionUndone(Promotion { number: 2, ..data }));
     }
     s.write(&evidence, RecorderKey::generate().unwrap());
-    Candidate { run, evidence, base: base.map(<[u8]>::to_vec) }
+    Candidate { run, evidence, base: base.map(<[u8]>::to_vec), left: None }
 }
 
 fn told(present: &[u8], candidates: &[Candidate]) -> (Vec<String>, Blame) {
@@ -113,8 +113,13 @@ fn without_recorded_versions_the_run_is_still_named() {
     std::fs::remove_dir_all(one.evidence.join("blobs")).unwrap();
     let (lines, _) = told(b"a\nx\ny\n", std::slice::from_ref(&one));
     assert_eq!(lines, ["-", "step 1 of 1?", "step 1 of 1?"]);
-    // Nothing is known any more once the file was changed again.
-    assert_eq!(told(b"a\nx\ny\nz\n", &[one]).0, ["-"; 4]);
+    // Nothing is known any more once the file was changed again, unless the workspace still has what the run left.
+    let changed: &[u8] = b"a\nx\ny\nz\n";
+    assert_eq!(told(changed, std::slice::from_ref(&one)).0, ["-"; 4]);
+    let left = Some(b"a\nx\ny\n".to_vec());
+    assert_eq!(told(changed, &[Candidate { left, ..one.clone() }]).0, ["-", "step 1 of 1?", "step 1 of 1?", "-"]);
+    let other = Some(b"something else\n".to_vec());
+    assert_eq!(told(changed, &[Candidate { left: other, ..one }]).0, ["-"; 4], "it is checked by its digest");
 }
 
 #[test]

@@ -246,8 +246,13 @@ pub const HOSTILE: &[&str] = &[
 
 /// A session of so many commands: repeats, failures, fixes, builds, tests, looking around, hostile names.
 pub fn generated(seed: u64, commands: usize, evidence: Option<&Path>) -> Session {
+    generated_as(RunId::from_random([7; 12]), seed, commands, evidence)
+}
+
+/// As [`generated`], of this run.
+pub fn generated_as(run: RunId, seed: u64, commands: usize, evidence: Option<&Path>) -> Session {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut s = Session::new(&["claude", "-p", "fix the flaky test"], evidence);
+    let mut s = Session::named(run, &["claude", "-p", "fix the flaky test"], evidence);
     let agent = s.exec(None, &["claude", "-p", "fix the flaky test"]);
     s.prompt("fix the flaky test\nand tell me why it was flaky");
     let fail_rate = random.u32(5..60);

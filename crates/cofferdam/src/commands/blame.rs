@@ -128,14 +128,18 @@ fn read(project: &Path, path: &Bytes) -> Result<Vec<u8>, Failure> {
     Ok(content)
 }
 
-/// A run with what the path held before it, where its workspace still has that: of a discarded one it is gone.
+/// A run with what the path held before and after it, where its workspace still has that: of a discarded one it is gone.
 fn candidate(run: &Run, path: &Bytes) -> Candidate {
-    let base = layers(run).ok().and_then(|layers| layers.open_base(path).ok().flatten()).and_then(|file| {
-        let mut content = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut content).ok()?;
-        (content.len() as u64 <= LARGEST).then_some(content)
-    });
-    Candidate { run: run.record.run.clone(), evidence: run.evidence(), base }
+    let layers = layers(run).ok();
+    let base = layers.as_ref().and_then(|layers| layers.open_base(path).ok().flatten()).and_then(bounded);
+    let left = layers.as_ref().and_then(|layers| layers.open_new(path).ok()).and_then(bounded);
+    Candidate { run: run.record.run.clone(), evidence: run.evidence(), base, left }
+}
+
+fn bounded(file: File) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= LARGEST).then_some(content)
 }
 
 fn listed(blamed: &Blame, colour: bool, out: &mut impl Write) -> io::Result<()> {

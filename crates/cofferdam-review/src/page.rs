@@ -114,11 +114,13 @@ impl Page {
         let of_family = event.cause.is_some_and(|cause| family.contains(&cause));
         match event.what {
             EventKind::FileChanged(change) => {
-                if change.commands.iter().any(|seq| family.contains(seq)) || (of_family && change.commands.is_empty()) {
-                    self.files_count += 1;
-                    if self.files.len() < LISTED {
-                        self.files.push((event.seq, change));
-                    }
+                let named = change.commands.iter().any(|seq| family.contains(seq));
+                if !(named || (of_family && change.commands.is_empty())) {
+                    return;
+                }
+                self.files_count += 1;
+                if self.files.len() < LISTED {
+                    self.files.push((event.seq, change));
                 }
             }
             _ if !of_family => {}

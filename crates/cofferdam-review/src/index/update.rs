@@ -34,8 +34,7 @@ pub struct Updated {
 }
 
 pub(super) fn update(database: &mut Database, runs: &[Indexed], progress: &mut dyn FnMut(u64, u64)) -> Result<Updated> {
-    let mut updated = Updated::default();
-    updated.gone = remove_gone(database, runs)?;
+    let mut updated = Updated { gone: remove_gone(database, runs)?, ..Updated::default() };
     let mut due = Vec::new();
     for run in runs {
         match log_size(&run.evidence) {

@@ -117,7 +117,9 @@ pub fn since(text: &str, end: Timestamp) -> Result<Timestamp> {
         Some(b'w') => Some(7 * 86_400),
         _ => None,
     };
-    if let (Some(unit), Ok(count)) = (unit, text[..text.len().saturating_sub(1)].parse::<u32>()) {
+    // A unit is one byte of ASCII: what stands before it ends at a character.
+    let count = unit.and_then(|_| text[..text.len() - 1].parse::<u32>().ok());
+    if let (Some(unit), Some(count)) = (unit, count) {
         return Ok(Timestamp(end.0.saturating_sub(i64::from(count).saturating_mul(unit * 1_000_000_000))));
     }
     let day = format_description!("[year]-[month]-[day]");

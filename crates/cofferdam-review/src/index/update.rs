@@ -11,7 +11,9 @@ use crate::text::one_line;
 use crate::{Error, Heads, Result, log_size};
 
 /// Most bytes of an output, or of a prompt, that are indexed.
-const HEAD: u64 = 16 << 10;
+const HEAD: u64 = 4 << 10;
+/// Most bytes of outputs that are indexed of one run, the first ones; its commands are in the index all the same.
+const OUTPUTS: usize = 64 << 20;
 
 /// A run as the store has it.
 #[derive(Clone, Debug)]
@@ -141,7 +143,7 @@ fn signed(n: u64) -> i64 {
 fn found(evidence: &Path) -> Result<Vec<Found>> {
     let story = Story::read(evidence)?;
     let heads = Heads::open(evidence)?;
-    let mut all = Vec::new();
+    let (mut all, mut outputs) = (Vec::new(), 0);
     if let Some(started) = &story.started {
         let text = crate::argv::as_typed(&started.argv);
         all.push(Found { what: "run", command: text.clone(), text, seq: 0, time: story.began });
@@ -163,7 +165,11 @@ fn found(evidence: &Path) -> Result<Vec<Found>> {
                 add("command", command.text.clone(), &command.text);
                 add("files", paths(&command.files), &command.text);
                 for output in &command.outputs {
+                    if outputs > OUTPUTS {
+                        break;
+                    }
                     let head = heads.read(&output.blob, HEAD).map(|text| safe(&text)).unwrap_or_default();
+                    outputs += head.len();
                     add("output", head, &command.text);
                 }
                 for tests in &command.tests {

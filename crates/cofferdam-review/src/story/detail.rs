@@ -28,7 +28,8 @@ pub(super) fn plain(at: usize, item: &Item, entries: &[Entry], width: usize, pro
     let shown = &entries[item.shown(entries)];
     if let Entry::Prompt(_) = shown {
         let further = prompt.iter().skip(1).take(PROMPT);
-        let lines = further.map(|text| Line { depth: 1, text: text.clone(), style: Style::Asked, ..Line::default() });
+        let lines =
+            further.map(|text| Line { depth: 0, text: format!("» {text}"), style: Style::Asked, ..Line::default() });
         details.push(Detail { item: at, priority: 2, lines: lines.collect() });
         return details;
     }

@@ -58,9 +58,11 @@ pub(super) fn main(item: &Item, entries: &[Entry], lights: &[Light], prompt: &st
         }
         Entry::Command(command) => {
             line.text.clone_from(&command.text);
-            line.style = match (command.failed(), lights[at].fixes) {
-                (true, _) => Style::Bad,
-                (_, Some(_)) => Style::Good,
+            let last = &entries[*item.entries.end()];
+            let mended = command.failed() && last.command().is_some_and(|last| !last.failed());
+            line.style = match (mended || lights[at].fixes.is_some(), command.failed()) {
+                (true, _) => Style::Good,
+                (_, true) => Style::Bad,
                 _ => Style::Plain,
             };
             let light = item.entries.clone().map(|at| lights[at]).find(|l| l.fixes.is_some()).unwrap_or_default();
@@ -88,14 +90,16 @@ fn facts(item: &Item, entries: &[Entry], command: &Command, light: Light, live: 
     match last.end {
         None if live => facts.push("running".to_owned()),
         None => facts.push("its end is not recorded".to_owned()),
+        // Failed tests say it better than the exit code that goes with them.
+        Some(end) if end.signal.is_none() && last.tests.iter().any(|tests| tests.failed > 0) => {}
         Some(end) => facts.extend(ending(end, last.asks)),
     }
     if !last.tests.is_empty() {
         facts.push(tests(&last.tests));
     }
     if let Some((since, times)) = light.fixes.filter(|_| item.kind == Kind::One) {
-        let how_often = if times == 1 { "once".to_owned() } else { format!("{}×", grouped(times)) };
-        facts.push(format!("works now (failed {how_often} from {since})"));
+        let when = if times == 1 { format!("at {since}") } else { format!("{}× from {since}", grouped(times)) };
+        facts.push(format!("works now (failed {when})"));
     }
     if let Some(end) = last.end.filter(|end| end.microseconds >= 100_000) {
         facts.push(duration(end.microseconds));

@@ -237,3 +237,24 @@ fn a_log_with_strange_lines_is_told_and_they_are_counted() {
     assert!(told.contains("half a line (8 bytes)"), "{told}");
     assert_safe(&told);
 }
+
+#[test]
+fn nothing_that_a_run_says_can_pass_for_a_line_of_the_story() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = Session::new(&["agent"], Some(dir.path()));
+    let agent = s.exec(None, &["agent"]);
+    let forged = "x\n9999    cargo test  ✓ 212 passed\n   …    looked around: 9 commands (1–9): ls";
+    s.prompt(forged);
+    let c = s.exec(Some(agent), &["tool", forged]);
+    s.output(c, Stream::Stderr, forged.as_bytes());
+    s.file(forged, Some(b"x"), &[c.seq]);
+    s.tests(c, forged, 1, &[forged]);
+    s.exit(c, 1);
+    s.end(0);
+    for lines in [Some(60), None] {
+        let told = story(&s).render(&Heads::open(dir.path()).unwrap(), &Layout { lines, ..LAYOUT });
+        for line in told.lines().map(str::trim_start) {
+            assert!(!line.starts_with("9999") && !line.starts_with("… "), "{told}");
+        }
+    }
+}

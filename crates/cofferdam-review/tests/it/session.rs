@@ -280,7 +280,7 @@ pub fn generated_as(run: RunId, seed: u64, commands: usize, evidence: Option<&Pa
             55..70 => {
                 let c = by_shell(&mut s, agent, "cargo test --lib");
                 let cargo = s.exec(Some(c), &["cargo", "test", "--lib"]);
-                for _ in 0..random.usize(0..12) {
+                for _ in 0..random.usize(0..5) {
                     let rustc = s.exec(Some(cargo), &["rustc", "--crate-name", "x"]);
                     s.wait(random.i64(5..300));
                     s.exit(rustc, 0);
@@ -294,7 +294,7 @@ pub fn generated_as(run: RunId, seed: u64, commands: usize, evidence: Option<&Pa
             70..80 => {
                 let c = by_shell(&mut s, agent, "make -j4 all");
                 let make = s.exec(Some(c), &["make", "-j4", "all"]);
-                for file in 0..random.usize(1..25) {
+                for file in 0..random.usize(1..6) {
                     let sh = s.exec(Some(make), &["/bin/sh", "-c", &format!("cc -O2 -c f{file}.c")]);
                     let cc = s.exec_raw(Some(sh), vec!["cc".into(), "-O2".into()], "/usr/bin/", Link::Process);
                     let assembler = s.exec(Some(cc), &["as", "-o", "x.o"]);

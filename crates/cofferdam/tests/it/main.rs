@@ -25,8 +25,12 @@ mod privileged;
 mod promote;
 mod promotion_kills;
 mod prompts;
+mod reading;
 mod rename;
 mod review_attacks;
+#[path = "../../../cofferdam-review/tests/it/session.rs"]
+#[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
+mod session;
 mod store;
 mod support;
 mod terminal;

@@ -159,4 +159,3 @@ fn is_passed_over(passed: &HashSet<&[u8]>, path: &Bytes) -> bool {
     }
     false
 }
-

@@ -1,0 +1,103 @@
+//! Changed paths: by command, and over the whole run.
+
+use std::collections::HashMap;
+
+use cofferdam_core::Bytes;
+use cofferdam_core::change::{Entry, FileKind};
+use cofferdam_core::event::FileChanged;
+
+use super::entry::{Change, Changes};
+
+/// Most paths named of one command.
+const NAMED: usize = 64;
+/// Most paths followed over a run.
+const FOLLOWED: usize = 100_000;
+
+/// What a path held before the run, and what it holds now.
+#[derive(Debug)]
+struct Sides {
+    before: Option<Held>,
+    after: Option<Held>,
+}
+
+/// What makes two entries the same to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    kind: FileKind,
+    mode: u32,
+    digest: Option<[u8; 32]>,
+    size: u64,
+}
+
+impl From<&Entry> for Held {
+    fn from(entry: &Entry) -> Held {
+        Held { kind: entry.kind, mode: entry.mode, digest: entry.digest.map(|d| d.0), size: entry.size }
+    }
+}
+
+/// Every path of a run.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    sides: HashMap<Bytes, Sides>,
+    beyond: u64,
+}
+
+impl Paths {
+    pub(super) fn push(&mut self, change: &FileChanged) {
+        let after = change.after.as_ref().map(Held::from);
+        if let Some(known) = self.sides.get_mut(&change.path) {
+            known.after = after;
+        } else if self.sides.len() < FOLLOWED {
+            let before = change.before.as_ref().map(Held::from);
+            self.sides.insert(change.path.clone(), Sides { before, after });
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    /// How many differ from before the run, and how many came back to it.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let back = self.sides.values().filter(|s| same(s.before, s.after)).count() as u64;
+        (self.sides.len() as u64 - back + self.beyond, back)
+    }
+
+    /// Whether a path holds again what it held before the run.
+    pub(super) fn is_back(&self, path: &Bytes) -> bool {
+        self.sides.get(path).is_some_and(|s| same(s.before, s.after))
+    }
+}
+
+/// Without digests nobody knows.
+fn same(before: Option<Held>, after: Option<Held>) -> bool {
+    match (before, after) {
+        (None, None) => true,
+        (Some(before), Some(after)) => {
+            before == after && (before.digest.is_some() || !matches!(before.kind, FileKind::File | FileKind::Symlink))
+        }
+        _ => false,
+    }
+}
+
+impl Changes {
+    /// Notes a change; of a path that changed before, the last counts, against what was before the first.
+    pub(super) fn push(&mut self, change: &FileChanged) {
+        let letter = match (&change.before, &change.after) {
+            (None, _) => 'A',
+            (_, None) => 'D',
+            (Some(before), Some(after)) if before.kind != after.kind => 'T',
+            _ => 'M',
+        };
+        if let Some(known) = self.named.iter_mut().find(|c| c.path == change.path) {
+            known.letter = match (known.letter, letter) {
+                ('A', 'D') => '=',
+                ('A', _) => 'A',
+                ('D' | '=', 'A') => 'M',
+                (_, letter) => letter,
+            };
+        } else if self.named.len() < NAMED {
+            self.named.push(Change { path: change.path.clone(), letter });
+        } else {
+            self.more += 1;
+        }
+    }
+}

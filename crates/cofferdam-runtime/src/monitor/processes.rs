@@ -97,8 +97,8 @@ pub(super) struct Totals {
 }
 
 impl Processes {
-    /// Before init has children. `origin` is the event that leads to the command, `environment` the names of its variables.
-    pub(super) fn new(init: u32, origin: u64, environment: &[Bytes], kept: PathBuf) -> Result<Processes, RecordError> {
+    /// Before init has children. `environment` are the names of the variables that the command starts with.
+    pub(super) fn new(init: u32, environment: &[Bytes], kept: PathBuf) -> Result<Processes, RecordError> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         setrlimit(Resource::Nofile, raised).map_err(|e| RecordError::Processes(e.into()))?;
@@ -112,7 +112,7 @@ impl Processes {
             ends: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| RecordError::Processes(e.into()))?,
             generation: 0,
             init,
-            origin,
+            origin: 0,
             start: ledger.keep(names, None),
             ledger,
             images: Images::new(kept),
@@ -126,6 +126,18 @@ impl Processes {
             over: false,
             totals: Totals::default(),
         })
+    }
+
+    /// The event that leads to the command is known.
+    pub(super) fn begin_at(&mut self, origin: u64) {
+        self.origin = origin;
+    }
+
+    /// The last `process.exec` of each process that runs, the latest first.
+    pub(super) fn running(&self) -> Vec<u64> {
+        let mut running: Vec<u64> = self.known.values().filter(|p| p.ended.is_none()).map(|p| p.seq).collect();
+        running.sort_unstable_by(|a, b| b.cmp(a));
+        running
     }
 
     /// Records what came of an exec; the process and its event where there was one.
@@ -299,8 +311,8 @@ impl Processes {
         Ok(!self.heard.is_empty())
     }
 
-    /// Does what is to be done now; the processes that have ended.
-    pub(super) fn turn(&mut self, recorder: &mut Recorder) -> Result<Vec<u32>, RecordError> {
+    /// Does what is to be done now; the processes that have ended, with their last `process.exec`.
+    pub(super) fn turn(&mut self, recorder: &mut Recorder) -> Result<Vec<(u32, u64)>, RecordError> {
         let mut gone = Vec::new();
         self.record_ends(recorder, &mut gone)?;
         self.images_read(recorder)?;
@@ -317,7 +329,7 @@ impl Processes {
         Ok(())
     }
 
-    fn tick(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
+    fn tick(&mut self, recorder: &mut Recorder, gone: &mut Vec<(u32, u64)>) -> Result<(), RecordError> {
         self.ticked = Instant::now();
         self.ticks = self.ticks.wrapping_add(1);
         self.read_news()?;
@@ -365,7 +377,7 @@ impl Processes {
         }
     }
 
-    fn record_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
+    fn record_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<(u32, u64)>) -> Result<(), RecordError> {
         for (data, reaped) in std::mem::take(&mut self.heard) {
             let (pid, generation) = (data as u32, (data >> 32) as u32);
             if self.known.get(&pid).is_some_and(|p| p.generation == generation) {
@@ -381,7 +393,7 @@ impl Processes {
         pid: u32,
         reaped: bool,
         recorder: &mut Recorder,
-        gone: &mut Vec<u32>,
+        gone: &mut Vec<(u32, u64)>,
     ) -> Result<(), RecordError> {
         let Some(process) = self.known.get_mut(&pid) else { return Ok(()) };
         let status = match &process.pidfd {
@@ -389,8 +401,8 @@ impl Processes {
             None => None,
         };
         if status.is_some() || reaped {
+            gone.push((pid, process.seq));
             self.end(pid, status.map(|s| (s, ExitSource::Pidfd)), recorder)?;
-            gone.push(pid);
         } else if let Some(fd) = &process.pidfd
             && process.ended.is_none()
         {
@@ -445,12 +457,12 @@ impl Processes {
         &mut self,
         recorder: &mut Recorder,
         statement: &mut Statement,
-    ) -> Result<(Totals, Vec<u32>), RecordError> {
+    ) -> Result<(Totals, Vec<(u32, u64)>), RecordError> {
         let mut gone = Vec::new();
         self.record_ends(recorder, &mut gone)?;
         self.images_read(recorder)?;
         self.census.read().map_err(RecordError::Processes)?;
-        for pid in self.known.keys().copied().collect::<Vec<_>>() {
+        for (pid, seq) in self.known.iter().map(|(pid, process)| (*pid, process.seq)).collect::<Vec<_>>() {
             let status = match self.known.get(&pid).and_then(|p| p.pidfd.as_ref()) {
                 Some(fd) => pidfd::exit_status(fd.as_fd()).map_err(RecordError::Processes)?,
                 None => None,
@@ -458,7 +470,7 @@ impl Processes {
             let known = status.map(|s| (s, ExitSource::Pidfd));
             let known = known.or_else(|| self.census.status(pid).map(|s| (s, ExitSource::Connector)));
             self.end(pid, Some(known.unwrap_or((Signal::KILL.as_raw(), ExitSource::RunEnd))), recorder)?;
-            gone.push(pid);
+            gone.push((pid, seq));
         }
         let deadline = Instant::now() + LAST_IMAGES;
         while let Some(image) = self.images.await_next(deadline) {

@@ -122,6 +122,16 @@ impl Recorder {
         Ok(self.log.append(cause, what)?)
     }
 
+    /// What strikes the secrets out of evidence.
+    pub(super) fn striker(&self) -> Striker {
+        self.striker.clone()
+    }
+
+    /// The event that leads to the command.
+    pub(super) fn origin(&self) -> u64 {
+        self.prompts.origin()
+    }
+
     /// Where large content goes.
     pub(super) fn blobs(&self) -> &BlobStore {
         &self.blobs
@@ -136,15 +146,17 @@ impl Recorder {
 
     /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
     /// one.
-    #[allow(dead_code)]
     pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
         self.files_changed()?;
         self.files.scan(&mut self.log, &self.blobs, running)
     }
 
     /// Records file changes, where that is due. `running` are the `process.exec` of the commands that run.
-    pub(super) fn files_if_due(&mut self, running: &[u64]) -> Result<(), RecordError> {
-        self.files.turn(&mut self.log, &self.blobs, running)
+    pub(super) fn files_if_due(&mut self, running: impl FnOnce() -> Vec<u64>) -> Result<(), RecordError> {
+        if self.files.due().is_some_and(|wait| wait.is_zero()) {
+            self.files.turn(&mut self.log, &self.blobs, &running())?;
+        }
+        Ok(())
     }
 
     /// When something is due although nothing happens.

@@ -272,6 +272,10 @@ impl Monitor {
                 }
             }
             let ended = processes.hear(&ready[ends])?;
+            if ended && execs.due().is_some() {
+                // What they executed last comes before their end.
+                execs.look(&mut |seen| processes.seen(seen, recorder).map(drop).map_err(Failure::from))?;
+            }
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }

@@ -41,6 +41,9 @@ const GENERATIONS: u32 = 64;
 /// How long large programs that are still being read are waited for at the end.
 const LAST_IMAGES: Duration = Duration::from_secs(2);
 
+/// What `evidence.gap` says of [`Seen::Refused`].
+const REFUSED: &str = "execs refused with EACCES, because the program of their process cannot be read";
+
 /// Everything that executed inside.
 pub(super) struct Processes {
     known: BTreeMap<u32, Process>,
@@ -147,9 +150,7 @@ impl Processes {
             Seen::Refused(_) => {
                 self.totals.refused += 1;
                 if self.totals.refused == 1 {
-                    let what = "execs of processes whose program cannot be read: refused with EACCES (their number \
-                                follows at the end)";
-                    gap(recorder, what, 1)?;
+                    gap(recorder, REFUSED, 1)?;
                 }
                 Ok(None)
             }
@@ -477,7 +478,8 @@ impl Processes {
         gap(recorder, "digests of executed programs that could not be read in time", self.images.dropped())?;
         gap(recorder, "names of environments that were too many", names)?;
         gap(recorder, "processes killed in an exec of which it is not known whether it happened", unknown)?;
-        gap(recorder, "execs of processes whose program cannot be read, refused with EACCES", refused)?;
+        // The first was told when it happened.
+        gap(recorder, REFUSED, refused.saturating_sub(1))?;
         self.census.state(execs, unknown, statement);
         statement.exits = Counted { recorded: exits, counted: Some(processes), unexplained: exits.abs_diff(processes) };
         Ok((self.totals, gone))

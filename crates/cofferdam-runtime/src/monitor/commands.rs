@@ -129,11 +129,19 @@ impl Commands {
                 _ => {}
             }
         }
+        let ended = processes.hear(&ends)?;
+        if ended && execs.due().is_some() {
+            // What they executed last comes before their end.
+            execs.look(&mut |what| -> Result<(), Failure> {
+                seen.extend(learn(what, processes, recorder)?);
+                Ok(())
+            })?;
+        }
         for executed in seen {
             begin(executed, outputs.as_mut(), arguments);
         }
         self.finished(finished, recorder)?;
-        Ok(self.processes.hear(&ends)?)
+        Ok(ended)
     }
 
     /// Records the ends of processes, what they printed and what they changed.

@@ -15,6 +15,7 @@ use cofferdam_core::event::{
 use cofferdam_enclosure::{Executed, Seen};
 use cofferdam_sys::pidfd;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use rustix::fs::{fstat, fstatfs};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::completeness::{Census, Remembered};
@@ -23,6 +24,8 @@ use super::names::{Ledger, Names, difference};
 use super::record::{RecordError, Recorder};
 use super::resident;
 
+/// `PID_FS_MAGIC` of linux/magic.h.
+const PIDFS: rustix::fs::FsWord = 0x5049_4446;
 /// Arguments up to this many bytes stand in the event; more go into a blob.
 const INLINE: usize = 64 << 10;
 /// Between two looks at what nothing announces: memory, news of the connector, the dead that nobody has reaped.
@@ -37,6 +40,9 @@ const SAMPLE: u32 = 3;
 const GENERATIONS: u32 = 64;
 /// How long large programs that are still being read are waited for at the end.
 const LAST_IMAGES: Duration = Duration::from_secs(2);
+
+/// What `evidence.gap` says of [`Seen::Refused`].
+const REFUSED: &str = "execs refused with EACCES, because the program of their process cannot be read";
 
 /// Everything that executed inside.
 pub(super) struct Processes {
@@ -143,9 +149,9 @@ impl Processes {
     /// Records what came of an exec; the process and its event where there was one.
     pub(super) fn seen(&mut self, seen: Seen, recorder: &mut Recorder) -> Result<Option<(u32, u64)>, RecordError> {
         match seen {
-            Seen::Executed(executed) => self.executed(executed, recorder).map(Some),
+            Seen::Executed(executed) => self.executed(executed, false, recorder).map(Some),
             Seen::Unknown(executed) => match self.census.has_executed(number(executed.pid)) {
-                Ok(Some(true)) => self.executed(executed, recorder).map(Some),
+                Ok(Some(true)) => self.executed(executed, true, recorder).map(Some),
                 Ok(Some(false)) => Ok(None),
                 Ok(None) => {
                     self.totals.unknown += 1;
@@ -156,16 +162,19 @@ impl Processes {
             Seen::Refused(_) => {
                 self.totals.refused += 1;
                 if self.totals.refused == 1 {
-                    let what = "execs of processes whose program cannot be read: refused with EACCES (their number \
-                                follows at the end)";
-                    gap(recorder, what, 1)?;
+                    gap(recorder, REFUSED, 1)?;
                 }
                 Ok(None)
             }
         }
     }
 
-    fn executed(&mut self, executed: Executed, recorder: &mut Recorder) -> Result<(u32, u64), RecordError> {
+    fn executed(
+        &mut self,
+        executed: Executed,
+        ended: bool,
+        recorder: &mut Recorder,
+    ) -> Result<(u32, u64), RecordError> {
         let begun = Instant::now();
         let Executed {
             pid,
@@ -182,7 +191,8 @@ impl Processes {
             streams,
         } = executed;
         let pid = number(pid);
-        if self.known.get(&pid).is_some_and(|p| p.pidfd.as_ref().is_none_or(has_ended)) {
+        let known = self.known.get(&pid).and_then(|p| p.pidfd.as_ref());
+        if known.is_some_and(|known| is_another(known, pidfd.as_ref(), ended)) {
             self.end(pid, None, recorder)?; // another process of the same number
         }
         let (cause, link, base) = self.cause(pid, parent)?;
@@ -480,7 +490,8 @@ impl Processes {
         gap(recorder, "digests of executed programs that could not be read in time", self.images.dropped())?;
         gap(recorder, "names of environments that were too many", names)?;
         gap(recorder, "processes killed in an exec of which it is not known whether it happened", unknown)?;
-        gap(recorder, "execs of processes whose program cannot be read, refused with EACCES", refused)?;
+        // The first was told when it happened.
+        gap(recorder, REFUSED, refused.saturating_sub(1))?;
         self.census.state(execs, unknown, statement);
         statement.exits = Counted { recorded: exits, counted: Some(processes), unexplained: exits.abs_diff(processes) };
         Ok((self.totals, gone))
@@ -520,6 +531,20 @@ fn number(pid: rustix::process::Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
 
+/// Whether a process that has executed is another one than that which is known by its number.
+fn is_another(known: &OwnedFd, executed: Option<&OwnedFd>, ended: bool) -> bool {
+    // From Linux 6.9 on each process has an inode of its own for its descriptors.
+    let inode = |fd: &OwnedFd| {
+        let is_own = fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS);
+        if is_own { fstat(fd).ok().map(|stat| stat.st_ino) } else { None }
+    };
+    match (inode(known), executed.and_then(inode)) {
+        (Some(known), Some(executed)) => known != executed,
+        // Of one that had ended when its exec was told, the end has not been told yet: it is the one that is known.
+        _ => !ended && has_ended(known),
+    }
+}
+
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
@@ -554,6 +579,21 @@ mod tests {
         assert_eq!(first(b"\0"), [Bytes::from("")]);
         let long = first(&[b'x'; INLINE + 10]);
         assert_eq!((long.len(), long[0].0.len()), (1, INLINE));
+    }
+
+    #[test]
+    fn a_process_is_told_from_another_even_when_it_has_ended() {
+        let open = |pid: u32| {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+        };
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let (first, second, own) = (open(child.id()), open(child.id()), open(std::process::id()));
+        assert!(!is_another(&first, Some(&second), true));
+        child.wait().unwrap();
+        assert!(!is_another(&first, Some(&second), true));
+        assert!(is_another(&first, Some(&own), false));
+        assert!(is_another(&first, None, false) && !is_another(&own, None, false));
     }
 
     #[test]

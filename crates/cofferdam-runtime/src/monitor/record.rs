@@ -107,7 +107,7 @@ impl Recorder {
 
     /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
     /// one.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "called where the ends of commands are recorded")]
     pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
         self.files_changed()?;
         self.files.scan(&mut self.log, &self.blobs, running)

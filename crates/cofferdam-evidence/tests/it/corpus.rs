@@ -359,6 +359,7 @@ impl Stranger {
 
 /// All alterations of one run's evidence; `other` is that of another run under the same key.
 pub fn corpus(source: &Files, other: &Files, published: Commitment, seed: u64, temporary: &Path) -> Vec<Case> {
+    fs::create_dir_all(temporary).unwrap();
     let mut corpus = Corpus { source, random: Rng::with_seed(seed), cases: Vec::new() };
     corpus.add("untouched", Expected::Verified, |_| {});
     corpus.flips();

@@ -114,7 +114,13 @@ fn both_verifiers_judge_a_corpus_of_altered_runs_alike() {
     let temporary = tempfile::tempdir().unwrap();
     let published = one.verify().commitment.unwrap();
     let (source, other) = (Files::read(&one.dir), Files::read(&two.dir));
-    let cases = corpus(&source, &other, published, 4, temporary.path());
-    assert!(cases.len() >= 200, "{}", cases.len());
-    judge(&cases, key.vkey(), &script(), temporary.path());
+    // More than one for who has the time: `EVIDENCE_TEST_SEEDS=50 cargo test -p cofferdam-evidence both`.
+    let seeds = std::env::var("EVIDENCE_TEST_SEEDS").map_or(1, |n| n.parse().unwrap());
+    for seed in 0..seeds {
+        let place = temporary.path().join(format!("seed-{seed}"));
+        let cases = corpus(&source, &other, published, seed, &place);
+        assert!(cases.len() >= 200, "{}", cases.len());
+        judge(&cases, key.vkey(), &script(), &place);
+        std::fs::remove_dir_all(&place).unwrap();
+    }
 }

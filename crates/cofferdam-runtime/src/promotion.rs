@@ -187,17 +187,14 @@ impl Held {
         for (what, count) in gaps.into_iter().filter(|(_, count)| *count > 0) {
             log.append(None, EventKind::EvidenceGap { what: what.to_owned(), count })?;
         }
-        let finished = promote::finished(&self.run.directory)?;
-        if !finished.is_empty() {
-            let mut known = Vec::new();
-            for event in read_events(&self.run.evidence())? {
-                if let EventKind::PromotionApplied(data) | EventKind::PromotionUndone(data) = event?.what {
-                    known.push(data.number);
-                }
+        let mut known = Vec::new();
+        for event in read_events(&self.run.evidence())? {
+            if let EventKind::PromotionApplied(data) | EventKind::PromotionUndone(data) = event?.what {
+                known.push(data.number);
             }
-            for outcome in finished.iter().filter(|outcome| !known.contains(&outcome.number)) {
-                log.append(None, event_of(outcome))?;
-            }
+        }
+        for outcome in promote::finished(&self.run.directory, &known)? {
+            log.append(None, event_of(&outcome))?;
         }
         Ok(log.checkpoint()?)
     }

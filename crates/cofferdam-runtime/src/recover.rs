@@ -4,7 +4,7 @@ use cofferdam_core::event::{EndReason, EventKind, RunEnded};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey};
 use cofferdam_workspace::Layers;
 
-use crate::monitor::{RecordError, record_end, write_end};
+use crate::monitor::{RecordError, record_end, write_end_of_log};
 use crate::store::{Run, Store, remove_run};
 
 /// Settles a run that nobody runs any more and that has no end: the log is verified, what was torn is named, the change
@@ -42,14 +42,21 @@ pub fn recover(run: &mut Run) -> Result<Recovered, RecoverError> {
         signal: None,
         milliseconds: 0,
         changed: 0,
+        files: None,
         ignored: 0,
         execs: 0,
         memory: None,
     };
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;
-    let (ended, _) = write_end(&mut log, &layers, ended).map_err(failed)?;
-    record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
+    // Before the change set is read: what a cut-off rename had moved is where it was again.
+    let restored = cofferdam_enclosure::restore(layers.upper_fd(), layers.root_fd())
+        .map_err(|e| failed(RecordError::Renames(e.into())))?;
+    gap("directory renames cut off in the middle, taken back", restored.whole).map_err(evidence)?;
+    gap("directory renames cut off in the middle, not taken back", restored.left).map_err(evidence)?;
+    let end = write_end_of_log(&mut log, &run.evidence(), &layers, ended).map_err(failed)?;
+    log.checkpoint().map_err(evidence)?;
+    record_end(&run.directory.clone(), &mut run.record, &end.ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }
 

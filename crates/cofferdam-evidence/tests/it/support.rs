@@ -45,6 +45,7 @@ pub fn output(blob: BlobRef) -> EventKind {
 
 pub fn ended() -> EventKind {
     EventKind::RunEnded(RunEnded {
+        files: None,
         reason: EndReason::Exited,
         code: Some(0),
         signal: None,

@@ -172,6 +172,7 @@ impl Session {
             signal: None,
             milliseconds: u64::try_from((self.clock - began) / 1_000_000).unwrap(),
             changed: 0,
+            files: None,
             ignored: 0,
             execs: self.events.iter().filter(|e| matches!(e.what, EventKind::ProcessExec(_))).count() as u64,
             memory: None,

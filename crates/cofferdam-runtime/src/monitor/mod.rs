@@ -3,27 +3,41 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod completeness;
+mod files;
+mod images;
+mod names;
+pub mod output;
+mod processes;
+mod prompts;
 mod record;
 mod relay;
+mod resident;
 mod settle;
+mod tally;
+mod typing;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::EndReason;
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_core::event::{EndReason, Statement};
+use cofferdam_enclosure::{
+    Enclosure, EnclosureError, Execs, Namespaces, Notice, Notices, Received, Renames, Report, Seen,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
+use crate::store::Store;
+use processes::Processes;
 use record::Recorder;
 use relay::Relay;
 
 pub(crate) use record::RecordError;
-pub(crate) use settle::{record_end, write_end};
+pub(crate) use settle::{record_end, write_end_of_log};
 
 /// How long a command gets to end by itself after its terminal went away.
 const GRACE: Duration = Duration::from_millis(500);
@@ -58,7 +72,10 @@ pub(crate) fn main(link: Link) -> i32 {
         enclosure,
         relay: relay.map(Relay::new),
         terminal,
+        notices: None,
         renames: None,
+        execs: None,
+        processes: None,
         begun: None,
         run,
         recorder: None,
@@ -68,6 +85,11 @@ pub(crate) fn main(link: Link) -> i32 {
         Err(failure) => monitor.give_up(failure),
     };
     told(&monitor.channel, &told_of)
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now))? > 0)
 }
 
 fn told(channel: &cofferdam_enclosure::Channel, what: &Tell) -> i32 {
@@ -98,7 +120,10 @@ struct Monitor {
     enclosure: Namespaces,
     relay: Option<Relay>,
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
+    notices: Option<Notices>,
     renames: Option<Renames>,
+    execs: Option<Execs>,
+    processes: Option<Processes>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     run: Prepared,
@@ -124,6 +149,7 @@ impl Monitor {
         // The clock that stamps inodes, before the overlay is mounted: what changed later may have been seen inside.
         let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
+        self.follow_processes()?;
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
             self.wait_ready()?;
@@ -135,22 +161,37 @@ impl Monitor {
         let begun = Instant::now();
         self.begun = Some(begun);
         let ending = self.watch()?;
+        self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
-        self.enclosure.end()?;
+        self.end()?;
         self.run.release_home();
         self.drain_terminal()?;
-        let Some(recorder) = &mut self.recorder else {
+        let (Some(recorder), Some(processes)) = (&mut self.recorder, &mut self.processes) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
-        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed())?;
+        let mut statement = Statement::default();
+        let (totals, _gone) = processes.finish(recorder, &mut statement)?;
+        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), totals, statement)?;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(summary));
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
+        processes.keep();
         recorder.capture.sync().map_err(|e| Failure::Record(e.to_string()))?;
         sync.sync().map_err(|e| Failure::Record(e.to_string()))
+    }
+
+    /// Before init has children.
+    fn follow_processes(&mut self) -> Result<(), Failure> {
+        let plan = &self.run.plan.enclosure;
+        let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
+        let kept = Store::of_run(&self.run.directory).executables();
+        let init = self.enclosure.pid().as_raw_nonzero().get().unsigned_abs();
+        self.execs = Some(Execs::new()?);
+        self.processes = Some(Processes::new(init, 0, &environment, kept)?);
+        Ok(())
     }
 
     /// Until the boundary stands.
@@ -168,7 +209,9 @@ impl Monitor {
         if let Some(recorder) = &mut self.recorder {
             recorder.capture.set_view(view);
         }
-        self.renames = Some(Renames::new(listener, root, &self.run.plan.enclosure)?);
+        let notices = Notices::new(listener)?;
+        self.renames = Some(Renames::new(&notices, root, &self.run.plan.enclosure)?);
+        self.notices = Some(notices);
         if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
             relay.attach(master)?;
         }
@@ -179,13 +222,13 @@ impl Monitor {
     fn watch(&mut self) -> Result<Ending, Failure> {
         let mut gone: Option<Instant> = None; // when the client went away
         loop {
-            let Some(recorder) = &mut self.recorder else {
+            let (Some(recorder), Some(execs), Some(processes), Some(notices)) =
+                (&mut self.recorder, &mut self.execs, &mut self.processes, &mut self.notices)
+            else {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
-            let wait = match gone {
-                Some(since) => Some(GRACE.saturating_sub(since.elapsed())),
-                None => recorder.due(),
-            };
+            let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
+            let wait = [grace, recorder.due(), execs.due(), Some(processes.due())].into_iter().flatten().min();
             let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -193,6 +236,14 @@ impl Monitor {
                 PollFd::new(&self.channel, client),
                 PollFd::from_borrowed_fd(recorder.capture.as_fd(), PollFlags::IN),
             ];
+            fds.push(PollFd::from_borrowed_fd(execs.readable(), PollFlags::IN));
+            let listener = notices.listener().map(|listener| {
+                fds.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
+                fds.len() - 1
+            });
+            let ends = fds.len();
+            fds.extend(processes.interests());
+            let ends = ends..fds.len();
             let renames = self.renames.as_ref().map(|r| {
                 let first = fds.len();
                 fds.extend(r.interests());
@@ -210,12 +261,30 @@ impl Monitor {
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
 
+            let mut tell = |seen: Seen| processes.seen(seen, recorder).map(drop).map_err(Failure::from);
+            if !ready[3].is_empty() {
+                execs.reap(&mut tell)?;
+            }
+            if execs.due().is_some() {
+                execs.look(&mut tell)?;
+            }
+            if let Some(at) = listener
+                && let Some(notice) = notices.next(ready[at])?
+            {
+                match (notice, notices.listener(), &mut self.renames) {
+                    (Notice::Exec(call), Some(listener), _) => execs.notice(listener, &call, || Ok(()), &mut tell)?,
+                    (Notice::Rename(call), _, Some(renames)) => renames.notice(call, || self.enclosure.helper())?,
+                    _ => {}
+                }
+            }
+            let ended = processes.hear(&ready[ends])?;
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
+            recorder.files_if_due(&[])?;
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
-                relay.turn(&ready[range], |shown| recorder.terminal(shown))?;
+                relay.turn(&ready[range], recorder)?;
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
@@ -227,13 +296,16 @@ impl Monitor {
             if gone.is_some_and(|since| since.elapsed() >= GRACE) {
                 return Ok(Ending::because(EndReason::ClientGone));
             }
-            if !ready[0].is_empty()
+            if (!ready[0].is_empty() || ended && is_readable(self.enclosure.readable())?)
                 && let Some(mut ending) = self.hear_init()?
             {
                 if gone.is_some() {
                     ending.reason = EndReason::ClientGone;
                 }
                 return Ok(ending);
+            }
+            if let (Some(processes), Some(recorder)) = (&mut self.processes, &mut self.recorder) {
+                processes.turn(recorder)?;
             }
         }
     }
@@ -278,9 +350,34 @@ impl Monitor {
                     recorder.resized(rows, columns)?;
                 }
             }
+            Received::Message(Ask::Input(piece), _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input(&piece.0);
+                }
+            }
+            Received::Message(Ask::InputEnded { total }, _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input_ended(Some(total))?;
+                }
+            }
             Received::Message(Ask::Start { .. }, _) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// What the client said before it could know of the end.
+    fn hear_rest(&mut self) -> Result<(), Failure> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&now)) {
+                Ok(0) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            if !self.hear_client()? {
+                return Ok(());
+            }
+        }
     }
 
     /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.
@@ -295,6 +392,9 @@ impl Monitor {
 
     /// Lets a directory that is in two halves become whole, and notes for the person what could not.
     fn finish_renames(&mut self) -> Result<(), Failure> {
+        if let Some(notices) = &mut self.notices {
+            notices.close();
+        }
         let Some(renames) = &mut self.renames else { return Ok(()) };
         renames.close();
         let until = Instant::now() + RENAME_GRACE;
@@ -323,17 +423,45 @@ impl Monitor {
         Ok(())
     }
 
+    /// Ends everything inside, and records the execs that are seen only now.
+    fn end(&mut self) -> Result<(), Failure> {
+        let Monitor { enclosure, execs, processes, recorder, .. } = self;
+        if let Some(processes) = processes {
+            processes.close();
+        }
+        let mut failed = None;
+        let ended = enclosure.end(&mut || {
+            let Some(execs) = execs else { return Ok(()) };
+            execs.reap(&mut |seen| match (&mut *processes, &mut *recorder) {
+                (Some(processes), Some(recorder)) => match processes.seen(seen, recorder) {
+                    Ok(_) => Ok(()),
+                    Err(e) => {
+                        failed.get_or_insert(Failure::from(e));
+                        Ok(())
+                    }
+                },
+                // After a failure of the record nothing more is recorded; what is traced is reaped all the same.
+                _ => Ok(()),
+            })
+        });
+        match (failed, ended) {
+            (Some(failure), _) => Err(failure),
+            (None, ended) => Ok(ended?),
+        }
+    }
+
     /// What the terminal still holds after the end.
     fn drain_terminal(&mut self) -> Result<(), Failure> {
         let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
-        relay.drain(|shown| recorder.terminal(shown))?;
+        relay.drain(recorder)?;
         Ok(())
     }
 
     /// Ends everything after a failure. Before the command started there was no run, and nothing of it stays; afterwards all
     /// that it did stays, for the next command to settle.
     fn give_up(&mut self, failure: Failure) -> Tell {
-        let ended = self.enclosure.end();
+        self.recorder = None;
+        let ended = self.end();
         if self.begun.is_none() {
             self.run.remove();
             return match failure {
@@ -345,10 +473,9 @@ impl Monitor {
             Failure::Enclosure(e) => e.to_string(),
             Failure::Record(e) => e,
         };
-        if let Err(e) = ended {
+        if let Err(Failure::Record(e)) = ended {
             why.push_str(&format!("; and its processes could not be waited for: {e}"));
         }
-        self.recorder = None;
         self.run.release_home();
         self.run.release_run();
         Tell::Broken(why)

@@ -28,6 +28,24 @@ pub(super) struct Before {
     pub recent: bool,
 }
 
+/// A file that is to be staged.
+pub(super) struct Slot {
+    op: Op,
+    before: Option<Before>,
+    mode: u32,
+    /// Whether it takes over what the real file has and the workspace cannot know.
+    replaces: bool,
+    /// The group that a new file takes from its directory.
+    group: Option<u32>,
+}
+
+/// What came of staging a file.
+pub(super) struct Written {
+    pub length: u64,
+    pub digest: Digest,
+    notes: Vec<String>,
+}
+
 /// A promotion being staged.
 pub(super) struct Builder {
     tx: Tx,
@@ -36,7 +54,8 @@ pub(super) struct Builder {
     hosts: BTreeMap<Bytes, usize>,
     /// The set-group-ID directories' groups; `None` for directories without the bit.
     groups: BTreeMap<Bytes, Option<u32>>,
-    each_synced: bool,
+    /// Whether each staged file is synced by itself, because there are few.
+    pub each_synced: bool,
     notes: Vec<(Bytes, String)>,
 }
 
@@ -161,36 +180,41 @@ impl Builder {
         self.tx.root()
     }
 
-    /// Stages a file with the bytes of `content`; gives their number and digest.
-    pub fn put_file(
-        &mut self,
-        path: &Bytes,
-        before: Option<Before>,
-        mode: u32,
-        content: impl Read,
-    ) -> Result<(u64, Digest), PromoteError> {
-        let mut op = self.op(path, before.as_ref());
-        let (place, name) = (self.tx.staging(&op)?, op.slot_name());
+    /// Takes a slot for a file that is to be put at `path`. [`Builder::write`] makes it, [`Builder::written`] takes note.
+    pub fn slot_for_file(&mut self, path: &Bytes, before: Option<Before>, mode: u32) -> Result<Slot, PromoteError> {
+        let op = self.op(path, before.as_ref());
+        let replaces = before.is_some_and(|b| b.identity.kind == FileKind::File);
+        let group = if replaces { None } else { group(self.tx.root(), &mut self.groups, split(path).0)? };
+        Ok(Slot { op, before, mode, replaces, group })
+    }
+
+    /// Makes the file of a slot, with the bytes of `content`. Changes nothing of ours, so that several can be made at
+    /// once.
+    pub fn write(&self, slot: &Slot, content: impl Read) -> Result<Written, PromoteError> {
+        let path = &slot.op.path;
+        let (place, name) = (self.tx.staging(&slot.op)?, slot.op.slot_name());
         let on_error = |e: std::io::Error| PromoteError::io("stage", self.tx.root().full(path), e);
         let file = entry::create_file(place, &name).map_err(on_error)?;
         let (length, digest) = entry::copy_hashing(content, &file).map_err(on_error)?;
         let mut notes = Vec::new();
-        match before.filter(|b| b.identity.kind == FileKind::File) {
-            Some(_) => notes = self.inherit(path, file.as_fd()).map_err(on_error)?,
-            None => {
-                if let Some(group) = group(self.tx.root(), &mut self.groups, split(path).0)? {
-                    fchown(&file, None, Some(Gid::from_raw(group))).map_err(|e| on_error(e.into()))?;
-                }
-            }
+        if slot.replaces {
+            notes = self.inherit(path, file.as_fd()).map_err(on_error)?;
+        } else if let Some(group) = slot.group {
+            fchown(&file, None, Some(Gid::from_raw(group))).map_err(|e| on_error(e.into()))?;
         }
-        fchmod(&file, Mode::from_raw_mode(mode)).map_err(|e| on_error(e.into()))?;
+        fchmod(&file, Mode::from_raw_mode(slot.mode)).map_err(|e| on_error(e.into()))?;
         if self.each_synced {
             fsync(&file).map_err(|e| on_error(e.into()))?;
         }
-        op.new_digest = Some(digest);
-        self.put(op, before)?;
-        self.notes.extend(notes.into_iter().map(|n| (path.clone(), n)));
-        Ok((length, digest))
+        Ok(Written { length, digest, notes })
+    }
+
+    /// Takes note of a slot whose file was made.
+    pub fn written(&mut self, slot: Slot, written: Written) -> Result<(), PromoteError> {
+        let Slot { mut op, before, .. } = slot;
+        op.new_digest = Some(written.digest);
+        self.notes.extend(written.notes.into_iter().map(|n| (op.path.clone(), n)));
+        self.put(op, before)
     }
 
     /// Attributes and ownership of the real file; one that cannot be read keeps them only in the store.

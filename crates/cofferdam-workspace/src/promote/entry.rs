@@ -72,15 +72,19 @@ fn hashing(mut from: impl Read) -> io::Result<(u64, Digest)> {
 /// Copies a stream into an empty file; gives its length and SHA-256. Where the stream is all zeros the file gets holes:
 /// a sparse file of the workspace must not fill the person's disk.
 pub(super) fn copy_hashing(mut from: impl Read, mut to: &File) -> io::Result<(u64, Digest)> {
+    let mut ends_in_hole = false;
     let (length, digest) = pass(&mut from, |piece| {
-        if ZEROS.starts_with(piece) {
+        ends_in_hole = ZEROS.starts_with(piece);
+        if ends_in_hole {
             // At most the buffer's length.
             let skipped = i64::try_from(piece.len()).map_err(io::Error::other)?;
             return to.seek(SeekFrom::Current(skipped)).map(drop);
         }
         to.write_all(piece)
     })?;
-    to.set_len(length)?;
+    if ends_in_hole {
+        to.set_len(length)?;
+    }
     Ok((length, digest))
 }
 

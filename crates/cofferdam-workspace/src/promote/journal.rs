@@ -17,6 +17,9 @@ use super::{PromoteError, entry};
 
 const VERSION: u32 = 1;
 
+/// The name of the directory of old versions, beside the journal.
+pub(super) const UNDO_NAME: &str = "undo";
+
 /// What a promotion is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -127,7 +130,7 @@ impl Journal {
     /// Starts the journal of promotion `begun.number`, with its directory.
     pub fn create(run_dir: &Path, begun: Begun) -> Result<Self, PromoteError> {
         let dir = directory(run_dir, begun.number);
-        entry::make_private_dirs(&dir.join("undo")).map_err(|e| PromoteError::io("create", &dir, e))?;
+        entry::make_private_dirs(&dir.join(UNDO_NAME)).map_err(|e| PromoteError::io("create", &dir, e))?;
         let path = dir.join("journal.jsonl");
         let file = OpenOptions::new()
             .create_new(true)

@@ -16,7 +16,7 @@ use super::root::{RootDir, join, look_at, split};
 use super::{PromoteError, STAGING_NAME, entry};
 
 /// The file in a staging directory that says whose it is.
-const MARKER: &[u8] = b"promotion";
+pub(super) const MARKER: &[u8] = b"promotion";
 
 /// Two entries can be renamed into each other's place if this is equal for their directories (rename(2), EXDEV: the
 /// same file system mounted twice does not do).

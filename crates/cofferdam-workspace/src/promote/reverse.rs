@@ -40,6 +40,7 @@ impl Tx {
                     self.places[index] = Some(place::make(&self.locks.root, host, &self.run_dir)?);
                 }
             }
+            self.return_marker()?;
             self.fetch_kept(fault)?;
         }
         for at in (0..self.ops.len()).rev() {

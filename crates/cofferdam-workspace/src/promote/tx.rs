@@ -7,16 +7,21 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::FileChanged;
+use rustix::fs::{fsync, syncfs};
 use rustix::io::Errno;
 
-use super::journal::{Begun, Journal, Kind, Recorded, directory};
+use super::journal::{Begun, Journal, Kind, Recorded, UNDO_NAME, directory};
 use super::lock::Locks;
 use super::op::{Action, Op, Touched, joined};
 use super::root::{look_at, split};
 use super::{Identity, Kept, PromoteError, RootDir, entry, place};
 
-/// Up to so many operations each file and directory is synced by itself; beyond, the whole file system is.
+/// Up to so many operations each staged file is synced by itself; beyond, the whole file system is, once.
 pub(super) const FEW: usize = 64;
+
+/// Up to so many directories each is synced by itself; beyond, the whole file system is. A flush takes from 0.1 ms to a
+/// few.
+const MANY_DIRECTORIES: usize = 256;
 
 /// A promotion whose every byte lies on the real tree's file system, and which waits to be put in place with
 /// [`apply()`](super::apply()). It holds the locks of the run and of the project.
@@ -121,7 +126,7 @@ impl Tx {
 
     /// The path of the directory of old versions.
     pub fn undo_path(&self) -> PathBuf {
-        directory(&self.run_dir, self.begun.number).join("undo")
+        directory(&self.run_dir, self.begun.number).join(UNDO_NAME)
     }
 
     /// The staging directory of an operation; `None` where it was removed, which happens only at the end.
@@ -196,28 +201,29 @@ impl Tx {
         PromoteError::io(what, self.root().full(&op.path), e)
     }
 
-    /// Brings every rename so far to the disk.
+    /// Brings every rename so far to the disk: afterwards a journal record may say that they took place.
+    ///
+    /// Renames are in the directories, both of each, so that syncing these is enough, and waits for nobody else's data as
+    /// syncing the file system does. Every directory costs a flush of the device, though.
     pub fn sync(&self) -> Result<(), PromoteError> {
-        if self.ops.len() > FEW {
-            for (at, fd) in self.places.iter().enumerate() {
-                if let Some(fd) = fd {
-                    let path = || self.root().full(&self.begun.places[at]);
-                    rustix::fs::syncfs(fd).map_err(|e| PromoteError::io("sync", path(), e))?;
+        let mut each = self.touched.len() <= MANY_DIRECTORIES;
+        if each {
+            for touched in self.touched.keys() {
+                match self.root().dir(&touched.0) {
+                    Ok(dir) => {
+                        fsync(&dir).map_err(|e| PromoteError::io("sync", self.root().full(touched), e))?;
+                    }
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                    // What cannot be opened for reading cannot be synced by itself.
+                    Err(Errno::ACCESS) => each = false,
+                    Err(e) => return Err(PromoteError::io("sync", self.root().full(touched), e)),
                 }
             }
-            return Ok(());
         }
-        for fd in self.places.iter().flatten() {
-            rustix::fs::fsync(fd).map_err(|e| PromoteError::io("sync", self.root().path(), e))?;
-        }
-        for touched in self.touched.keys() {
-            match self.root().dir(&touched.0) {
-                Ok(dir) => {
-                    rustix::fs::fsync(&dir).map_err(|e| PromoteError::io("sync", self.root().full(touched), e))?
-                }
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
-                Err(e) => return Err(PromoteError::io("sync", self.root().full(touched), e)),
-            }
+        for (at, fd) in self.places.iter().enumerate() {
+            let Some(fd) = fd else { continue };
+            let synced = if each { fsync(fd) } else { syncfs(fd) };
+            synced.map_err(|e| PromoteError::io("sync", self.root().full(&self.begun.places[at]), e))?;
         }
         Ok(())
     }
@@ -240,7 +246,7 @@ pub(super) fn same_inode(a: &Identity, b: &Identity) -> bool {
 
 /// Opens the directory of old versions of a promotion.
 pub(super) fn open_undo(run_dir: &Path, number: u32) -> Result<OwnedFd, PromoteError> {
-    let path = directory(run_dir, number).join("undo");
+    let path = directory(run_dir, number).join(UNDO_NAME);
     entry::make_private_dirs(&path).map_err(|e| PromoteError::io("create", &path, e))?;
     Ok(File::open(&path).map_err(|e| PromoteError::io("open", &path, e))?.into())
 }

@@ -270,3 +270,69 @@ fn an_outcome_names_each_path_once() {
     let turned = outcome.changed.iter().find(|c| c.path == "becomes-dir".into()).unwrap();
     assert!(turned.before.is_some() && turned.after.is_some());
 }
+
+#[test]
+fn a_crash_of_a_big_promotion_leads_to_one_of_two_states() {
+    // Enough for files staged by several threads and a file system synced whole.
+    const FILES: usize = 160;
+    let big = |world: World| {
+        for n in 0..FILES {
+            write(&world.real(), &format!("d{}/f{n}", n % 7), format!("old {n}\n"));
+        }
+        age(&world.real());
+        world.begin();
+        for n in 0..FILES {
+            let path = format!("d{}/f{n}", n % 7);
+            if n % 10 == 0 {
+                fs::remove_file(world.new_tree().join(path)).unwrap();
+            } else {
+                write(&world.new_tree(), &path, format!("new {n}\n"));
+            }
+        }
+        world
+    };
+    let world = big(World::new());
+    let mut steps = Vec::new();
+    promote(&world, &mut |step, number| {
+        steps.push((step, number));
+        Ok(())
+    })
+    .unwrap();
+    let after = timeless(world.tree());
+    assert!(steps.contains(&("keep-together", 0)), "the old versions are kept by one rename");
+    assert!(!steps.iter().any(|(step, _)| *step == "keep"), "and not each by one of its own");
+    // The first, the last and one in the middle of each kind of step.
+    let mut chosen = Vec::new();
+    for (step, number) in &steps {
+        let of_kind: Vec<u64> = steps.iter().filter(|(s, _)| s == step).map(|(_, n)| *n).collect();
+        if [of_kind[0], of_kind[of_kind.len() / 2], of_kind[of_kind.len() - 1]].contains(number) {
+            chosen.push((*step, *number));
+        }
+    }
+    for killed_at in chosen {
+        for go_on in [true, false] {
+            let world = big(World::in_memory());
+            let before = world.tree();
+            let mut kill = |step, number| if (step, number) == killed_at { Err(Killed) } else { Ok(()) };
+            promote(&world, &mut kill).unwrap_err();
+            let label = format!("killed before {killed_at:?}, continued {go_on}");
+            if pending(&world.run()).unwrap().is_none() {
+                assert_eq!(killed_at.0, "begin", "{label}: nothing is pending");
+                continue;
+            }
+            let recover = if go_on { continue_ } else { abort };
+            let outcome =
+                recover(&world.run(), &world.root(), &mut no_fault).unwrap_or_else(|e| panic!("{label}: {e}"));
+            assert_eq!(outcome.kept, [], "{label}");
+            assert_clean(&world);
+            match outcome.end {
+                End::Applied => {
+                    assert_same(&after, &timeless(world.tree()), &label);
+                    assert!(world.undo(1).unwrap().refused.is_empty(), "{label}");
+                    assert_same(&before, &world.tree(), &format!("{label}, undone"));
+                }
+                End::RolledBack => assert_same(&before, &world.tree(), &label),
+            }
+        }
+    }
+}

@@ -24,6 +24,7 @@ use cofferdam_core::event::FileChanged;
 use cofferdam_runtime::plan::{Host, project_root};
 use cofferdam_runtime::promotion::Held;
 use cofferdam_runtime::recover::{Recovered, recover};
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::store::{Run, Store, StoreError};
 use cofferdam_workspace::promote::latest_applied;
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers};
@@ -34,6 +35,9 @@ use crate::output;
 
 /// What a command gives back.
 pub type Answer = Result<ExitCode, Failure>;
+
+/// What to do where there is no latest run.
+const ELSEWHERE: &str = "or name a run, which works from anywhere, as in coffer diff RUN: coffer list --all shows them";
 
 /// The run that a person named.
 pub struct Target {
@@ -47,11 +51,14 @@ impl Target {
         // A run can be named from anywhere; `@` needs a project to be in.
         let project = match project_root(host, store) {
             Ok(root) => root,
-            Err(e) if name == "@" => return Err(e.into()),
+            Err(e) if name == "@" => return Err(Failure::new(e).next(ELSEWHERE)),
             Err(_) => PathBuf::new(),
         };
         loop {
-            let mut run = store.find(name, &project)?;
+            let mut run = store.find(name, &project).map_err(|e| match e {
+                StoreError::None(_) => Failure::new(e).next(ELSEWHERE),
+                e => e.into(),
+            })?;
             if settle(&mut run)? {
                 return Ok(Target { run });
             }
@@ -98,12 +105,12 @@ impl Target {
     /// The latest run of this project that was promoted and not undone.
     pub fn latest_promoted(host: &Host, store: &Store) -> Result<Target, Failure> {
         let project = project_root(host, store)?;
-        for run in store.runs()? {
-            if run.record.project.as_path() == project && latest_applied(&run.directory)?.is_some() {
-                return Ok(Target { run });
-            }
+        let promoted = |run: &Run| Ok::<_, Failure>(latest_applied(&run.directory)?.is_some());
+        match store.runs()?.latest(&project, promoted)? {
+            Some(run) => Ok(Target { run }),
+            None => Err(Failure::new(format!("no run of {} was promoted", project.display()))
+                .next("coffer list shows the runs")),
         }
-        Err(Failure::new(format!("no run of {} was promoted", project.display())).next("coffer list shows the runs"))
     }
 }
 
@@ -141,7 +148,8 @@ fn latest_has(host: &Host, store: &Store, name: &str) -> Result<bool, Failure> {
     let Ok(root) = project_root(host, store) else { return Ok(false) };
     let run = match store.find("@", &root) {
         Ok(run) if run.record.discarded.is_none() => run,
-        Ok(_) | Err(StoreError::None(_)) => return Ok(false),
+        // Of a damaged one nobody knows; whoever needs it is told.
+        Ok(_) | Err(StoreError::None(_) | StoreError::Broken { .. }) => return Ok(false),
         Err(e) => return Err(e.into()),
     };
     let full = normalised(&host.cwd.join(name));
@@ -195,6 +203,14 @@ pub fn change_set(layers: &Layers) -> Result<ChangeSet, Failure> {
         output::complain(&output::visible(problem.to_string().as_bytes()));
     }
     Ok(changes)
+}
+
+/// The runs of a listing, what could not be read said.
+pub fn readable(listing: Listing) -> Vec<Run> {
+    for run in &listing.broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
+    }
+    listing.runs
 }
 
 /// git's status letter of a change.

@@ -42,6 +42,7 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
         env: options.env.iter().map(|v| Bytes::from(v.as_os_str())).collect(),
         processes: options.processes,
         stdio: run::stdio(&client),
+        record_typing: !options.no_record_typing,
     };
     let plan = resolve(host, &store, &request)?;
     if options.dry_run {
@@ -173,8 +174,12 @@ fn lines(summary: &Summary) -> Vec<String> {
         };
         out.push(format!("  changed     nothing{ignored}"));
     } else {
-        let mut line = format!("  changed     {}", output::counted(ended.changed, "file"));
-        if let Some((added, removed)) = summary.lines {
+        let files = ended.files.unwrap_or(ended.changed);
+        let mut line = match files {
+            0 => format!("  changed     {} (empty directories, pipes, modes)", output::counted(ended.changed, "path")),
+            files => format!("  changed     {}", output::counted(files, "file")),
+        };
+        if let Some((added, removed)) = summary.lines.filter(|_| files > 0) {
             line.push_str(&format!(" +{added} −{removed}"));
         }
         if ended.ignored > 0 {

@@ -5,6 +5,9 @@
 
 mod behaviour;
 mod diff;
+mod execs;
+mod execs_traced;
+mod file_changes;
 mod files;
 mod kernel;
 mod kills;
@@ -14,6 +17,7 @@ mod network;
 mod privileged;
 mod promote;
 mod promotion_kills;
+mod prompts;
 mod reading;
 mod rename;
 mod review_attacks;
@@ -23,4 +27,5 @@ mod session;
 mod store;
 mod support;
 mod terminal;
+mod toolchains;
 mod undo;

@@ -1,6 +1,7 @@
 //! What a command is, read from its arguments: wrappers taken off, shortened, and sorted into kinds.
 
 use cofferdam_core::Bytes;
+use cofferdam_core::event::ProcessExec;
 
 use crate::shell;
 use crate::text;
@@ -108,6 +109,14 @@ pub(crate) struct Shown {
     pub agent: bool,
     /// Its exit code 1 says "no" rather than "failed".
     pub asks: bool,
+}
+
+/// How an execution is shown: a `#!` script without its interpreter, which the kernel put before it (execve(2)).
+pub(crate) fn of_exec(exec: &ProcessExec) -> Shown {
+    match (&exec.given, exec.argv.as_slice()) {
+        (Some(given), [_, rest @ ..]) if rest.first() == Some(given) => shown(rest),
+        _ => shown(&exec.argv),
+    }
 }
 
 /// How some arguments are shown.
@@ -306,6 +315,19 @@ mod tests {
 
     fn of(words: &[&str]) -> Shown {
         shown(&words.iter().map(|w| Bytes::from(*w)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_script_shows_as_itself() {
+        let exec = ProcessExec {
+            argv: vec!["bash".into(), "/opt/shims/python3".into(), "-m".into(), "unittest".into()],
+            given: Some("/opt/shims/python3".into()),
+            ..ProcessExec::default()
+        };
+        let got = of_exec(&exec);
+        assert_eq!((got.text.as_str(), got.name.as_str()), ("/opt/shims/python3 -m unittest", "python3 -m unittest"));
+        let other = ProcessExec { given: Some("/elsewhere".into()), ..exec };
+        assert_eq!(of_exec(&other).name, "bash");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cofferdam_core::event::{
 use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
-use crate::argv::{self, Shown, shown};
+use crate::argv::{self, Shown, of_exec};
 use crate::text;
 
 /// Most commands kept one by one; what comes after is counted by program.
@@ -138,7 +138,7 @@ impl Collector {
     fn exec(&mut self, event: &Event, exec: &ProcessExec) -> Place {
         let seq = event.seq;
         let parent = event.cause.filter(|cause| *cause > 0);
-        let shown = shown(&exec.argv);
+        let shown = of_exec(exec);
         if self.story.root.is_none() {
             if !shown.tool {
                 self.drivers.insert(seq);
@@ -252,6 +252,7 @@ impl Collector {
                 passed: result.passed,
                 failed: result.failed,
                 skipped: result.skipped,
+                partial: result.partial,
                 failing: result.failing.iter().take(FAILING).map(safe).collect(),
             });
         }

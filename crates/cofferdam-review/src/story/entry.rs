@@ -180,6 +180,8 @@ pub struct Tests {
     pub failed: u64,
     /// Tests that were left out.
     pub skipped: u64,
+    /// The counts are at least these: part of the output was not kept.
+    pub partial: bool,
     /// The first failing names, safe for a terminal.
     pub failing: Vec<String>,
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use cofferdam_core::Bytes;
-use cofferdam_core::change::{Entry, FileKind};
-use cofferdam_core::event::FileChanged;
+use cofferdam_core::change::Entry;
+use cofferdam_core::event::{FileChanged, is_same};
 
 use super::entry::{Change, Changes};
 
@@ -16,23 +16,8 @@ const FOLLOWED: usize = 100_000;
 /// What a path held before the run, and what it holds now.
 #[derive(Debug)]
 struct Sides {
-    before: Option<Held>,
-    after: Option<Held>,
-}
-
-/// What makes two entries the same to a reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    kind: FileKind,
-    mode: u32,
-    digest: Option<[u8; 32]>,
-    size: u64,
-}
-
-impl From<&Entry> for Held {
-    fn from(entry: &Entry) -> Held {
-        Held { kind: entry.kind, mode: entry.mode, digest: entry.digest.map(|d| d.0), size: entry.size }
-    }
+    before: Option<Entry>,
+    after: Option<Entry>,
 }
 
 /// Every path of a run.
@@ -44,11 +29,11 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn push(&mut self, change: &FileChanged) {
-        let after = change.after.as_ref().map(Held::from);
+        let after = change.after.clone();
         if let Some(known) = self.sides.get_mut(&change.path) {
             known.after = after;
         } else if self.sides.len() < FOLLOWED {
-            let before = change.before.as_ref().map(Held::from);
+            let before = change.before.clone();
             self.sides.insert(change.path.clone(), Sides { before, after });
         } else {
             self.beyond += 1;
@@ -57,24 +42,13 @@ impl Paths {
 
     /// How many differ from before the run, and how many came back to it.
     pub(super) fn totals(&self) -> (u64, u64) {
-        let back = self.sides.values().filter(|s| same(s.before, s.after)).count() as u64;
+        let back = self.sides.values().filter(|s| is_same(s.before.as_ref(), s.after.as_ref())).count() as u64;
         (self.sides.len() as u64 - back + self.beyond, back)
     }
 
     /// Whether a path holds again what it held before the run.
     pub(super) fn is_back(&self, path: &Bytes) -> bool {
-        self.sides.get(path).is_some_and(|s| same(s.before, s.after))
-    }
-}
-
-/// Without digests nobody knows.
-fn same(before: Option<Held>, after: Option<Held>) -> bool {
-    match (before, after) {
-        (None, None) => true,
-        (Some(before), Some(after)) => {
-            before == after && (before.digest.is_some() || !matches!(before.kind, FileKind::File | FileKind::Symlink))
-        }
-        _ => false,
+        self.sides.get(path).is_some_and(|s| is_same(s.before.as_ref(), s.after.as_ref()))
     }
 }
 

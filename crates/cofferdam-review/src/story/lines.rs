@@ -147,9 +147,10 @@ pub(crate) fn tests(all: &[Tests]) -> String {
     let sum = |of: fn(&Tests) -> u64| all.iter().map(of).sum::<u64>();
     let (passed, failed, skipped) = (sum(|t| t.passed), sum(|t| t.failed), sum(|t| t.skipped));
     let skipped = if skipped > 0 { format!(", {} skipped", grouped(skipped)) } else { String::new() };
+    let least = if all.iter().any(|tests| tests.partial) { "at least " } else { "" };
     match failed {
-        0 => format!("✓ {} passed{skipped}", grouped(passed)),
-        failed => format!("✗ {} of {} failed{skipped}", grouped(failed), grouped(passed + failed)),
+        0 => format!("✓ {least}{} passed{skipped}", grouped(passed)),
+        failed => format!("✗ {least}{} of {} failed{skipped}", grouped(failed), grouped(passed + failed)),
     }
 }
 

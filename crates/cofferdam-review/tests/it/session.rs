@@ -167,12 +167,12 @@ impl Session {
     pub fn end(&mut self, code: i32) {
         let began = self.events[0].time.0;
         let what = EventKind::RunEnded(RunEnded {
-            files: None,
             reason: EndReason::Exited,
             code: Some(code),
             signal: None,
             milliseconds: u64::try_from((self.clock - began) / 1_000_000).unwrap(),
             changed: 0,
+            files: None,
             ignored: 0,
             execs: self.events.iter().filter(|e| matches!(e.what, EventKind::ProcessExec(_))).count() as u64,
             memory: None,

@@ -50,7 +50,7 @@ pub fn blame(args: &BlameArgs, colour: Colour) -> Answer {
     let project = project_root(&host, &store)?;
     let (word, line) = named(&host.cwd, &args.what)?;
     let path = super::relative_to(&project, &host, &word)?;
-    let mut runs = store.runs()?.runs;
+    let mut runs = super::readable(store.runs()?);
     runs.retain(|run| run.record.project.as_path() == project);
     let mut promoted = Vec::new();
     for run in runs {

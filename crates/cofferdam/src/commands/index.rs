@@ -63,7 +63,7 @@ fn runs(store: &Store) -> Result<Option<Vec<Indexed>>, Failure> {
     cofferdam_enclosure::confine_writer(&[store.root()])?;
     let with_evidence = |run: &cofferdam_runtime::store::Run| run.evidence().join("log.jsonl").exists();
     let indexed = |run: cofferdam_runtime::store::Run| Indexed { evidence: run.evidence(), run: run.record.run };
-    Ok(Some(store.runs()?.runs.into_iter().filter(with_evidence).map(indexed).collect()))
+    Ok(Some(super::readable(store.runs()?).into_iter().filter(with_evidence).map(indexed).collect()))
 }
 
 fn bring_up(index: &mut Index, runs: &[Indexed]) -> Result<Updated, Failure> {

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use cofferdam_core::Bytes;
 use cofferdam_core::change::Change;
 use cofferdam_core::event::FileChanged;
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::{Host, project_root};
 use cofferdam_runtime::promotion::Held;
 use cofferdam_runtime::recover::{Recovered, recover};
@@ -204,6 +205,14 @@ pub fn change_set(layers: &Layers) -> Result<ChangeSet, Failure> {
         output::complain(&output::visible(problem.to_string().as_bytes()));
     }
     Ok(changes)
+}
+
+/// The runs of a listing, what could not be read said.
+pub fn readable(listing: Listing) -> Vec<Run> {
+    for run in &listing.broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
+    }
+    listing.runs
 }
 
 /// git's status letter of a change.

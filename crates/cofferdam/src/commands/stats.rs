@@ -31,7 +31,7 @@ pub fn stats(args: &StatsArgs) -> Answer {
     let mut all = Vec::new();
     if store.root().is_dir() {
         cofferdam_enclosure::confine_reader(&[store.root()])?;
-        let mut runs = store.runs()?.runs;
+        let mut runs = super::readable(store.runs()?);
         runs.retain(|run| since.is_none_or(|since| run.record.started >= since));
         runs.retain(|run| run.evidence().join("log.jsonl").exists());
         let mut progress = Progress::new("runs");

@@ -6,7 +6,7 @@ use cofferdam_core::event::{CommandOutput, ExitSource, Link, ProcessExec, Proces
 use cofferdam_evidence::BlobStore;
 use cofferdam_review::story::{clock, signal_name};
 use cofferdam_review::text::{counted, duration, fit, one_line, quoted, size};
-use cofferdam_review::{Page, Relative, page, stream_name};
+use cofferdam_review::{Page, Relative, letter, page, stream_name};
 use cofferdam_runtime::store::Run;
 use cofferdam_workspace::diff::push_visible;
 
@@ -131,8 +131,8 @@ fn related(page: &Page, run: &str, lines: &mut Vec<String>) {
         } else {
             String::new()
         };
-        let letter = super::super::letter(change);
-        lines.push(format!("  {seq:>6} {letter} {}{or}", one_line(&change.path.0)));
+        let status = letter(change);
+        lines.push(format!("  {seq:>6} {status} {}{or}", one_line(&change.path.0)));
     }
     more(page.files_count, page.files.len(), "file change", lines);
     for below in page.below.iter().take(LISTED) {

@@ -20,6 +20,10 @@ use super::image::{self, Executed};
 const PATIENCE: Duration = Duration::from_millis(2);
 /// An unconfirmed exec that has changed nothing for this long, and whose caller is not in the call any more, has failed.
 const UNCONFIRMED: Duration = Duration::from_secs(1);
+/// For so long an unconfirmed exec is looked at more often: a short program would be gone.
+const FRESH: Duration = Duration::from_millis(10);
+/// Between two such looks, some 10 µs each.
+const GLANCE: Duration = Duration::from_micros(250);
 /// Tries to seize a thread whose siblings may be executing.
 const TRIES: u32 = 3;
 
@@ -101,6 +105,9 @@ impl Execs {
 
     /// When [`Execs::look`] is due.
     pub fn due(&self) -> Option<Duration> {
+        if self.unconfirmed.values().any(|w| w.since.elapsed() < FRESH) {
+            return Some(GLANCE);
+        }
         let waits = self.pending.values().any(|p| !p.interrupted) || !self.unconfirmed.is_empty();
         waits.then_some(PATIENCE)
     }

@@ -3,6 +3,7 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod commands;
 mod completeness;
 mod files;
 mod images;
@@ -15,24 +16,23 @@ mod relay;
 mod resident;
 mod settle;
 mod tally;
+mod told;
 mod typing;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, Statement};
-use cofferdam_enclosure::{
-    Enclosure, EnclosureError, Execs, Namespaces, Notice, Notices, Received, Renames, Report, Seen,
-};
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
-use processes::Processes;
+use commands::{Commands, is_readable};
 use record::Recorder;
 use relay::Relay;
 
@@ -72,10 +72,8 @@ pub(crate) fn main(link: Link) -> i32 {
         enclosure,
         relay: relay.map(Relay::new),
         terminal,
-        notices: None,
         renames: None,
-        execs: None,
-        processes: None,
+        commands: None,
         begun: None,
         run,
         recorder: None,
@@ -85,11 +83,6 @@ pub(crate) fn main(link: Link) -> i32 {
         Err(failure) => monitor.give_up(failure),
     };
     told(&monitor.channel, &told_of)
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now))? > 0)
 }
 
 fn told(channel: &cofferdam_enclosure::Channel, what: &Tell) -> i32 {
@@ -120,10 +113,8 @@ struct Monitor {
     enclosure: Namespaces,
     relay: Option<Relay>,
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
-    notices: Option<Notices>,
     renames: Option<Renames>,
-    execs: Option<Execs>,
-    processes: Option<Processes>,
+    commands: Option<Commands>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     run: Prepared,
@@ -155,7 +146,10 @@ impl Monitor {
             self.wait_ready()?;
         }
         // Init mounts meanwhile. No log, no run: the command starts only when event 0 stands.
-        self.recorder = Some(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
+        let recorder = self.recorder.insert(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
+        if let Some(commands) = &mut self.commands {
+            commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
+        }
         self.wait_ready()?;
         self.enclosure.go()?;
         let begun = Instant::now();
@@ -167,18 +161,18 @@ impl Monitor {
         self.end()?;
         self.run.release_home();
         self.drain_terminal()?;
-        let (Some(recorder), Some(processes)) = (&mut self.recorder, &mut self.processes) else {
+        let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
         let mut statement = Statement::default();
-        let (totals, _gone) = processes.finish(recorder, &mut statement)?;
+        let totals = commands.finish(recorder, &mut statement)?;
         let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), totals, statement)?;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(summary));
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
-        processes.keep();
+        commands.keep();
         recorder.capture.sync().map_err(|e| Failure::Record(e.to_string()))?;
         sync.sync().map_err(|e| Failure::Record(e.to_string()))
     }
@@ -189,8 +183,7 @@ impl Monitor {
         let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
         let kept = Store::of_run(&self.run.directory).executables();
         let init = self.enclosure.pid().as_raw_nonzero().get().unsigned_abs();
-        self.execs = Some(Execs::new()?);
-        self.processes = Some(Processes::new(init, 0, &environment, kept)?);
+        self.commands = Some(Commands::new(init, &environment, &kept)?);
         Ok(())
     }
 
@@ -209,9 +202,10 @@ impl Monitor {
         if let Some(recorder) = &mut self.recorder {
             recorder.capture.set_view(view);
         }
-        let notices = Notices::new(listener)?;
-        self.renames = Some(Renames::new(&notices, root, &self.run.plan.enclosure)?);
-        self.notices = Some(notices);
+        if let Some(commands) = &mut self.commands {
+            let notices = commands.listen(listener)?;
+            self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
+        }
         if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
             relay.attach(master)?;
         }
@@ -222,13 +216,11 @@ impl Monitor {
     fn watch(&mut self) -> Result<Ending, Failure> {
         let mut gone: Option<Instant> = None; // when the client went away
         loop {
-            let (Some(recorder), Some(execs), Some(processes), Some(notices)) =
-                (&mut self.recorder, &mut self.execs, &mut self.processes, &mut self.notices)
-            else {
+            let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
             let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
-            let wait = [grace, recorder.due(), execs.due(), Some(processes.due())].into_iter().flatten().min();
+            let wait = [grace, recorder.due(), commands.due()].into_iter().flatten().min();
             let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -236,14 +228,9 @@ impl Monitor {
                 PollFd::new(&self.channel, client),
                 PollFd::from_borrowed_fd(recorder.capture.as_fd(), PollFlags::IN),
             ];
-            fds.push(PollFd::from_borrowed_fd(execs.readable(), PollFlags::IN));
-            let listener = notices.listener().map(|listener| {
-                fds.push(PollFd::from_borrowed_fd(listener, PollFlags::IN));
-                fds.len() - 1
-            });
-            let ends = fds.len();
-            fds.extend(processes.interests());
-            let ends = ends..fds.len();
+            let first = fds.len();
+            fds.extend(commands.interests());
+            let inside = first..fds.len();
             let renames = self.renames.as_ref().map(|r| {
                 let first = fds.len();
                 fds.extend(r.interests());
@@ -261,27 +248,11 @@ impl Monitor {
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
 
-            let mut tell = |seen: Seen| processes.seen(seen, recorder).map(drop).map_err(Failure::from);
-            if !ready[3].is_empty() {
-                execs.reap(&mut tell)?;
-            }
-            if execs.due().is_some() {
-                execs.look(&mut tell)?;
-            }
-            if let Some(at) = listener
-                && let Some(notice) = notices.next(ready[at])?
-            {
-                match (notice, notices.listener(), &mut self.renames) {
-                    (Notice::Exec(call), Some(listener), _) => execs.notice(listener, &call, || Ok(()), &mut tell)?,
-                    (Notice::Rename(call), _, Some(renames)) => renames.notice(call, || self.enclosure.helper())?,
-                    _ => {}
-                }
-            }
-            let ended = processes.hear(&ready[ends])?;
+            let ended = commands.turn(&ready[inside], recorder, self.renames.as_mut(), || self.enclosure.helper())?;
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
-            recorder.files_if_due(&[])?;
+            recorder.files_if_due(|| commands.running())?;
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
                 relay.turn(&ready[range], recorder)?;
@@ -304,8 +275,8 @@ impl Monitor {
                 }
                 return Ok(ending);
             }
-            if let (Some(processes), Some(recorder)) = (&mut self.processes, &mut self.recorder) {
-                processes.turn(recorder)?;
+            if let (Some(commands), Some(recorder)) = (&mut self.commands, &mut self.recorder) {
+                commands.settle_ends(recorder)?;
             }
         }
     }
@@ -392,8 +363,8 @@ impl Monitor {
 
     /// Lets a directory that is in two halves become whole, and notes for the person what could not.
     fn finish_renames(&mut self) -> Result<(), Failure> {
-        if let Some(notices) = &mut self.notices {
-            notices.close();
+        if let Some(commands) = &mut self.commands {
+            commands.close();
         }
         let Some(renames) = &mut self.renames else { return Ok(()) };
         renames.close();
@@ -425,28 +396,9 @@ impl Monitor {
 
     /// Ends everything inside, and records the execs that are seen only now.
     fn end(&mut self) -> Result<(), Failure> {
-        let Monitor { enclosure, execs, processes, recorder, .. } = self;
-        if let Some(processes) = processes {
-            processes.close();
-        }
-        let mut failed = None;
-        let ended = enclosure.end(&mut || {
-            let Some(execs) = execs else { return Ok(()) };
-            execs.reap(&mut |seen| match (&mut *processes, &mut *recorder) {
-                (Some(processes), Some(recorder)) => match processes.seen(seen, recorder) {
-                    Ok(_) => Ok(()),
-                    Err(e) => {
-                        failed.get_or_insert(Failure::from(e));
-                        Ok(())
-                    }
-                },
-                // After a failure of the record nothing more is recorded; what is traced is reaped all the same.
-                _ => Ok(()),
-            })
-        });
-        match (failed, ended) {
-            (Some(failure), _) => Err(failure),
-            (None, ended) => Ok(ended?),
+        match &mut self.commands {
+            Some(commands) => commands.end(&self.enclosure, self.recorder.as_mut()),
+            None => Ok(self.enclosure.end(&mut || Ok(()))?),
         }
     }
 

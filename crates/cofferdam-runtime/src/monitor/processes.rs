@@ -15,6 +15,7 @@ use cofferdam_core::event::{
 use cofferdam_enclosure::{Executed, Seen};
 use cofferdam_sys::pidfd;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use rustix::fs::{fstat, fstatfs};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use super::completeness::{Census, Remembered};
@@ -23,6 +24,8 @@ use super::names::{Ledger, Names, difference};
 use super::record::{RecordError, Recorder};
 use super::resident;
 
+/// `PID_FS_MAGIC` of linux/magic.h.
+const PIDFS: rustix::fs::FsWord = 0x5049_4446;
 /// Arguments up to this many bytes stand in the event; more go into a blob.
 const INLINE: usize = 64 << 10;
 /// Between two looks at what nothing announces: memory, news of the connector, the dead that nobody has reaped.
@@ -37,6 +40,9 @@ const SAMPLE: u32 = 3;
 const GENERATIONS: u32 = 64;
 /// How long large programs that are still being read are waited for at the end.
 const LAST_IMAGES: Duration = Duration::from_secs(2);
+
+/// What `evidence.gap` says of [`Seen::Refused`].
+const REFUSED: &str = "execs refused with EACCES, because the program of their process cannot be read";
 
 /// Everything that executed inside.
 pub(super) struct Processes {
@@ -63,6 +69,15 @@ pub(super) struct Processes {
     /// Everything inside is being killed.
     over: bool,
     totals: Totals,
+}
+
+/// An exec on record.
+pub(super) struct Recorded {
+    pub(super) pid: u32,
+    /// Its `process.exec`.
+    pub(super) seq: u64,
+    /// The event that led to it.
+    pub(super) cause: u64,
 }
 
 /// A process that has executed something.
@@ -97,8 +112,8 @@ pub(super) struct Totals {
 }
 
 impl Processes {
-    /// Before init has children. `origin` is the event that leads to the command, `environment` the names of its variables.
-    pub(super) fn new(init: u32, origin: u64, environment: &[Bytes], kept: PathBuf) -> Result<Processes, RecordError> {
+    /// Before init has children. `environment` are the names of the variables that the command starts with.
+    pub(super) fn new(init: u32, environment: &[Bytes], kept: PathBuf) -> Result<Processes, RecordError> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         setrlimit(Resource::Nofile, raised).map_err(|e| RecordError::Processes(e.into()))?;
@@ -112,7 +127,7 @@ impl Processes {
             ends: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| RecordError::Processes(e.into()))?,
             generation: 0,
             init,
-            origin,
+            origin: 0,
             start: ledger.keep(names, None),
             ledger,
             images: Images::new(kept),
@@ -128,12 +143,24 @@ impl Processes {
         })
     }
 
-    /// Records what came of an exec; the process and its event where there was one.
-    pub(super) fn seen(&mut self, seen: Seen, recorder: &mut Recorder) -> Result<Option<(u32, u64)>, RecordError> {
+    /// The event that leads to the command is known.
+    pub(super) fn begin_at(&mut self, origin: u64) {
+        self.origin = origin;
+    }
+
+    /// The last `process.exec` of each process that runs, the latest first.
+    pub(super) fn running(&self) -> Vec<u64> {
+        let mut running: Vec<u64> = self.known.values().filter(|p| p.ended.is_none()).map(|p| p.seq).collect();
+        running.sort_unstable_by(|a, b| b.cmp(a));
+        running
+    }
+
+    /// Records what came of an exec; its event where there was one.
+    pub(super) fn seen(&mut self, seen: Seen, recorder: &mut Recorder) -> Result<Option<Recorded>, RecordError> {
         match seen {
-            Seen::Executed(executed) => self.executed(executed, recorder).map(Some),
+            Seen::Executed(executed) => self.executed(executed, false, recorder).map(Some),
             Seen::Unknown(executed) => match self.census.has_executed(number(executed.pid)) {
-                Ok(Some(true)) => self.executed(executed, recorder).map(Some),
+                Ok(Some(true)) => self.executed(executed, true, recorder).map(Some),
                 Ok(Some(false)) => Ok(None),
                 Ok(None) => {
                     self.totals.unknown += 1;
@@ -144,16 +171,14 @@ impl Processes {
             Seen::Refused(_) => {
                 self.totals.refused += 1;
                 if self.totals.refused == 1 {
-                    let what = "execs of processes whose program cannot be read: refused with EACCES (their number \
-                                follows at the end)";
-                    gap(recorder, what, 1)?;
+                    gap(recorder, REFUSED, 1)?;
                 }
                 Ok(None)
             }
         }
     }
 
-    fn executed(&mut self, executed: Executed, recorder: &mut Recorder) -> Result<(u32, u64), RecordError> {
+    fn executed(&mut self, executed: Executed, ended: bool, recorder: &mut Recorder) -> Result<Recorded, RecordError> {
         let begun = Instant::now();
         let Executed {
             pid,
@@ -170,7 +195,8 @@ impl Processes {
             streams,
         } = executed;
         let pid = number(pid);
-        if self.known.get(&pid).is_some_and(|p| p.pidfd.as_ref().is_none_or(has_ended)) {
+        let known = self.known.get(&pid).and_then(|p| p.pidfd.as_ref());
+        if known.is_some_and(|known| is_another(known, pidfd.as_ref(), ended)) {
             self.end(pid, None, recorder)?; // another process of the same number
         }
         let (cause, link, base) = self.cause(pid, parent)?;
@@ -218,7 +244,7 @@ impl Processes {
         if self.since_read >= MANY {
             self.read_news()?;
         }
-        Ok((pid, seq))
+        Ok(Recorded { pid, seq, cause })
     }
 
     fn know(
@@ -299,8 +325,8 @@ impl Processes {
         Ok(!self.heard.is_empty())
     }
 
-    /// Does what is to be done now; the processes that have ended.
-    pub(super) fn turn(&mut self, recorder: &mut Recorder) -> Result<Vec<u32>, RecordError> {
+    /// Does what is to be done now; the processes that have ended, with their last `process.exec`.
+    pub(super) fn turn(&mut self, recorder: &mut Recorder) -> Result<Vec<(u32, u64)>, RecordError> {
         let mut gone = Vec::new();
         self.record_ends(recorder, &mut gone)?;
         self.images_read(recorder)?;
@@ -317,7 +343,7 @@ impl Processes {
         Ok(())
     }
 
-    fn tick(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
+    fn tick(&mut self, recorder: &mut Recorder, gone: &mut Vec<(u32, u64)>) -> Result<(), RecordError> {
         self.ticked = Instant::now();
         self.ticks = self.ticks.wrapping_add(1);
         self.read_news()?;
@@ -365,7 +391,7 @@ impl Processes {
         }
     }
 
-    fn record_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<u32>) -> Result<(), RecordError> {
+    fn record_ends(&mut self, recorder: &mut Recorder, gone: &mut Vec<(u32, u64)>) -> Result<(), RecordError> {
         for (data, reaped) in std::mem::take(&mut self.heard) {
             let (pid, generation) = (data as u32, (data >> 32) as u32);
             if self.known.get(&pid).is_some_and(|p| p.generation == generation) {
@@ -381,7 +407,7 @@ impl Processes {
         pid: u32,
         reaped: bool,
         recorder: &mut Recorder,
-        gone: &mut Vec<u32>,
+        gone: &mut Vec<(u32, u64)>,
     ) -> Result<(), RecordError> {
         let Some(process) = self.known.get_mut(&pid) else { return Ok(()) };
         let status = match &process.pidfd {
@@ -389,8 +415,8 @@ impl Processes {
             None => None,
         };
         if status.is_some() || reaped {
+            gone.push((pid, process.seq));
             self.end(pid, status.map(|s| (s, ExitSource::Pidfd)), recorder)?;
-            gone.push(pid);
         } else if let Some(fd) = &process.pidfd
             && process.ended.is_none()
         {
@@ -445,12 +471,12 @@ impl Processes {
         &mut self,
         recorder: &mut Recorder,
         statement: &mut Statement,
-    ) -> Result<(Totals, Vec<u32>), RecordError> {
+    ) -> Result<(Totals, Vec<(u32, u64)>), RecordError> {
         let mut gone = Vec::new();
         self.record_ends(recorder, &mut gone)?;
         self.images_read(recorder)?;
         self.census.read().map_err(RecordError::Processes)?;
-        for pid in self.known.keys().copied().collect::<Vec<_>>() {
+        for (pid, seq) in self.known.iter().map(|(pid, process)| (*pid, process.seq)).collect::<Vec<_>>() {
             let status = match self.known.get(&pid).and_then(|p| p.pidfd.as_ref()) {
                 Some(fd) => pidfd::exit_status(fd.as_fd()).map_err(RecordError::Processes)?,
                 None => None,
@@ -458,7 +484,7 @@ impl Processes {
             let known = status.map(|s| (s, ExitSource::Pidfd));
             let known = known.or_else(|| self.census.status(pid).map(|s| (s, ExitSource::Connector)));
             self.end(pid, Some(known.unwrap_or((Signal::KILL.as_raw(), ExitSource::RunEnd))), recorder)?;
-            gone.push(pid);
+            gone.push((pid, seq));
         }
         let deadline = Instant::now() + LAST_IMAGES;
         while let Some(image) = self.images.await_next(deadline) {
@@ -468,7 +494,8 @@ impl Processes {
         gap(recorder, "digests of executed programs that could not be read in time", self.images.dropped())?;
         gap(recorder, "names of environments that were too many", names)?;
         gap(recorder, "processes killed in an exec of which it is not known whether it happened", unknown)?;
-        gap(recorder, "execs of processes whose program cannot be read, refused with EACCES", refused)?;
+        // The first was told when it happened.
+        gap(recorder, REFUSED, refused.saturating_sub(1))?;
         self.census.state(execs, unknown, statement);
         statement.exits = Counted { recorded: exits, counted: Some(processes), unexplained: exits.abs_diff(processes) };
         Ok((self.totals, gone))
@@ -508,6 +535,20 @@ fn number(pid: rustix::process::Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
 
+/// Whether a process that has executed is another one than that which is known by its number.
+fn is_another(known: &OwnedFd, executed: Option<&OwnedFd>, ended: bool) -> bool {
+    // From Linux 6.9 on each process has an inode of its own for its descriptors.
+    let inode = |fd: &OwnedFd| {
+        let is_own = fstatfs(fd).is_ok_and(|fs| fs.f_type == PIDFS);
+        if is_own { fstat(fd).ok().map(|stat| stat.st_ino) } else { None }
+    };
+    match (inode(known), executed.and_then(inode)) {
+        (Some(known), Some(executed)) => known != executed,
+        // Of one that had ended when its exec was told, the end has not been told yet: it is the one that is known.
+        _ => !ended && has_ended(known),
+    }
+}
+
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
@@ -542,6 +583,21 @@ mod tests {
         assert_eq!(first(b"\0"), [Bytes::from("")]);
         let long = first(&[b'x'; INLINE + 10]);
         assert_eq!((long.len(), long[0].0.len()), (1, INLINE));
+    }
+
+    #[test]
+    fn a_process_is_told_from_another_even_when_it_has_ended() {
+        let open = |pid: u32| {
+            let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+            rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+        };
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let (first, second, own) = (open(child.id()), open(child.id()), open(std::process::id()));
+        assert!(!is_another(&first, Some(&second), true));
+        child.wait().unwrap();
+        assert!(!is_another(&first, Some(&second), true));
+        assert!(is_another(&first, Some(&own), false));
+        assert!(is_another(&first, None, false) && !is_another(&own, None, false));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use cofferdam_core::change::Digest;
 use cofferdam_core::event::{EventKind, Link, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
 use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
@@ -59,6 +59,7 @@ pub(super) struct Recorder {
     pub(super) layers: Layers,
     pub(super) blobs: BlobStore,
     pub(super) files: Files,
+    striker: Striker,
     cast: Option<Cast>,
     prompts: Prompts,
     stdio: Stdio,
@@ -94,10 +95,12 @@ impl Recorder {
             boundary,
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         };
-        let mut log = Log::create(&directory, &plan.run, key, started)?;
-        let blobs = BlobStore::open(&directory)?;
+        let striker = Striker::new(&run.secrets)?;
+        let blobs = BlobStore::open(&directory)?.striking(striker.clone());
+        let writing = Writing { striker: striker.clone(), ..Writing::default() };
+        let mut log = Log::create_with(&directory, &plan.run, key, started, writing)?;
         let files = Files::new(&layers)?;
-        let mut prompts = Prompts::new(BlobStore::open(&directory)?, plan.record_typing);
+        let mut prompts = Prompts::new(BlobStore::open(&directory)?.striking(striker.clone()), plan.record_typing);
         prompts.at_start(&plan.enclosure.argv, &mut log)?;
         Ok(Recorder {
             log,
@@ -105,6 +108,7 @@ impl Recorder {
             layers,
             blobs,
             files,
+            striker,
             cast: None,
             prompts,
             stdio: plan.enclosure.stdio,
@@ -116,6 +120,16 @@ impl Recorder {
     /// Appends an event.
     pub(super) fn append(&mut self, cause: Option<(u64, Link)>, what: EventKind) -> Result<u64, RecordError> {
         Ok(self.log.append(cause, what)?)
+    }
+
+    /// What strikes the secrets out of evidence.
+    pub(super) fn striker(&self) -> Striker {
+        self.striker.clone()
+    }
+
+    /// The event that leads to the command.
+    pub(super) fn origin(&self) -> u64 {
+        self.prompts.origin()
     }
 
     /// Where large content goes.
@@ -132,15 +146,17 @@ impl Recorder {
 
     /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
     /// one.
-    #[allow(dead_code)]
     pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
         self.files_changed()?;
         self.files.scan(&mut self.log, &self.blobs, running)
     }
 
     /// Records file changes, where that is due. `running` are the `process.exec` of the commands that run.
-    pub(super) fn files_if_due(&mut self, running: &[u64]) -> Result<(), RecordError> {
-        self.files.turn(&mut self.log, &self.blobs, running)
+    pub(super) fn files_if_due(&mut self, running: impl FnOnce() -> Vec<u64>) -> Result<(), RecordError> {
+        if self.files.due().is_some_and(|wait| wait.is_zero()) {
+            self.files.turn(&mut self.log, &self.blobs, &running())?;
+        }
+        Ok(())
     }
 
     /// When something is due although nothing happens.
@@ -186,7 +202,7 @@ impl Recorder {
                     Stdio::Pipes => (24, 80),
                 };
                 let now = cofferdam_core::Timestamp::now().parts().0;
-                self.cast.insert(Cast::start(&self.blobs, rows, columns, now)?)
+                self.cast.insert(Cast::start(&self.blobs, &self.striker, rows, columns, now)?)
             }
         };
         cast.shown(shown)

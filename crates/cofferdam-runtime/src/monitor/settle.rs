@@ -115,12 +115,12 @@ pub(crate) fn write_end(
 /// As [`write_end`], where the monitor died: the chains go on from what its log says.
 pub(crate) fn write_end_of_log(
     log: &mut Log,
-    evidence: &std::path::Path,
-    layers: &Layers,
+    blobs: &BlobStore,
+    (evidence, layers): (&std::path::Path, &Layers),
     ended: RunEnded,
 ) -> Result<End, RecordError> {
-    let (chains, blobs) = (Chains::of_log(evidence)?, BlobStore::open(evidence)?);
-    write_end(log, layers, ended, |log, changes| chains.settle(&mut Settled { log, blobs: &blobs, layers, changes }))
+    let chains = Chains::of_log(evidence)?;
+    write_end(log, layers, ended, |log, changes| chains.settle(&mut Settled { log, blobs, layers, changes }))
 }
 
 /// Notes the end where a list looks for it.

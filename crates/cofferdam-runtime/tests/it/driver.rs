@@ -97,7 +97,7 @@ pub fn record<T: Send>(mode: Mode, evidence: &Path, work: impl FnOnce() -> T + S
 
 fn monitor(mode: Mode, evidence: &Path, listener: &OwnedFd, done: &OwnedFd) -> Recorded {
     seccomp::wake_up_in_step(listener.as_fd()).unwrap();
-    let mut outputs = Outputs::new(evidence.to_owned()).unwrap();
+    let mut outputs = Outputs::new(evidence.to_owned(), cofferdam_evidence::Striker::default()).unwrap();
     let mut recorded = Recorded { evidence: evidence.to_owned(), ..Recorded::default() };
     let mut living: Vec<(u32, OwnedFd)> = Vec::new();
     let mut seq = 0;

@@ -29,6 +29,10 @@ pub const LARGEST_READ: u64 = 16 << 20;
 /// Largest text that a look gives whole, in bytes.
 pub const LARGEST_TEXT: u64 = 256 << 10;
 
+/// Most captured bases that wait to be asked for, at about 300 bytes each. What comes beyond it is told by the real tree,
+/// which is right wherever the person did not touch it since the run began.
+const MOST_BASES: usize = 20_000;
+
 /// The clock that stamps inodes goes by ticks of at most 10 ms: what changed this short a time ago, in nanoseconds, may
 /// change again without another stamp.
 const TICKS: i64 = 20_000_000;
@@ -103,7 +107,8 @@ impl Live {
     pub fn take(&mut self, captured: &mut Captured) {
         if let Some(index) = self.layers.index_mut() {
             index.started = Some(captured.started);
-            for record in captured.bases.drain(..) {
+            let room = MOST_BASES.saturating_sub(index.records.len());
+            for record in captured.bases.drain(..).take(room) {
                 index.records.entry(record.path.clone()).or_insert(record);
             }
         }

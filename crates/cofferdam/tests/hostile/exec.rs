@@ -27,7 +27,6 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
         ("exec-filtered", []) => filtered(),
         ("exec-odd", []) => odd(),
         ("exec-large", []) => large(),
-        ("exec-opaque", []) => opaque(),
         ("exec-orphan", []) => orphan(),
         ("exec-stops", [rounds]) => number(rounds).and_then(stops),
         ("exec-idle", []) => {
@@ -232,15 +231,6 @@ fn odd() -> Loot {
 /// A million bytes of arguments.
 fn large() -> Loot {
     let status = Command::new("/bin/true").args((0..10).map(|n| format!("{n}").repeat(100_000))).status()?;
-    Ok(format!("{status}"))
-}
-
-/// A program without read permission closes the memory of its process: what it executes could not be recorded.
-fn opaque() -> Loot {
-    // In /tmp: a file of our own uid would be readable to the owner of the namespace.
-    std::fs::copy(std::env::current_exe()?, "opaque")?;
-    std::fs::set_permissions("opaque", std::fs::Permissions::from_mode(0o111))?;
-    let status = Command::new("./opaque").args(["exec-storm", "3", "x"]).status()?;
     Ok(format!("{status}"))
 }
 

@@ -120,7 +120,6 @@ fn a_tracer_inside_works_and_what_it_traces_is_marked() {
     for word in ["traced", "replaced"] {
         let exec = evidence.exec(&["/bin/echo", word]);
         assert_eq!(exec["data"]["unconfirmed"], true, "{exec}");
-        assert!(exec["data"]["executable"]["digest"].is_string());
         assert_eq!(evidence.exit(exec)["data"]["code"], 0);
     }
     assert_eq!(evidence.exec(&["/bin/echo", "replaced"])["link"], "process");

@@ -303,7 +303,7 @@ fn a_parent_that_swaps_with_a_link_shows_nothing_from_outside() {
 }
 
 #[test]
-fn versions_are_bounded_and_the_log_says_so() {
+fn forty_versions_are_all_kept() {
     let repo = Repo::new();
     let script = "i=0; while [ $i -lt 40 ]; do echo $i > b.txt; echo $i > c.txt; read _; i=$((i+1)); done";
     let mut steps = Steps::begin(&repo, script);

@@ -13,8 +13,8 @@ use super::{Chains, Files, Versions};
 use crate::monitor::RecordError;
 use crate::monitor::tally::is_shown;
 
-/// Most texts kept at the end, where the person waits: of what follows the layer has the last state, as it has of all.
-const MOST_TEXTS: u64 = 256;
+/// Most changes of which the last texts are kept at the end, where the person waits: of more, only the layer has them.
+const MOST_TEXTS: usize = 100;
 
 /// Where a run's end is written.
 pub(crate) struct Settled<'a> {
@@ -51,7 +51,8 @@ impl Chains {
         versions: &mut Versions,
     ) -> Result<Counted, RecordError> {
         let (mut recorded, mut counted, mut differing) = (0, 0, 0);
-        let (mut texts, mut moved) = (0, 0);
+        let mut moved = 0;
+        let keeps_texts = to.changes.changes.len() <= MOST_TEXTS;
         for change in &to.changes.changes {
             let shown = is_shown(change);
             counted += u64::from(shown);
@@ -71,10 +72,9 @@ impl Chains {
             }
             if !chain.recorded || !ends_at(chain.last.as_ref(), change.new.as_ref()) {
                 let version = match &change.new {
-                    Some(new) if texts < MOST_TEXTS => to.text(&change.path, new, chain, versions)?,
+                    Some(new) if keeps_texts => to.text(&change.path, new, chain, versions)?,
                     _ => None,
                 };
-                texts += u64::from(version.is_some());
                 chain.record(to.log, &change.path, change.new.clone(), commands, version)?;
             }
             if !shown {

@@ -66,6 +66,9 @@ impl Held {
         let tail_start = head_end.max(size.saturating_sub(TAIL));
         // Cut while it was read: there is no end to keep.
         let whole_head = head == Some(head_end - start);
+        if whole_head && tail_start > head_end {
+            blob.gap()?;
+        }
         let tail = match whole_head {
             true => self.copy(tail_start, size, chunk, |bytes| blob.tail(bytes))?,
             false => Some(0),
@@ -120,7 +123,7 @@ mod tests {
 
     fn held(append: bool, before: &[u8]) -> (tempfile::TempDir, Keeper, std::fs::File, Held) {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = Keeper::open(dir.path().to_owned()).unwrap();
+        let keeper = Keeper::open(dir.path().to_owned(), cofferdam_evidence::Striker::default()).unwrap();
         let path = dir.path().join("out");
         let mut file = std::fs::File::options().create(true).write(true).truncate(true).open(&path).unwrap();
         file.write_all(before).unwrap();

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use cofferdam_core::event::{BlobRef, CommandOutput, Source, Stream};
-use cofferdam_evidence::{BlobStore, BlobWriter};
+use cofferdam_evidence::{BlobStore, BlobWriter, Striker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
@@ -31,8 +31,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn open(evidence: PathBuf) -> Result<Keeper, OutputError> {
-        let blobs = BlobStore::open(&evidence)?;
+    pub(super) fn open(evidence: PathBuf, striker: Striker) -> Result<Keeper, OutputError> {
+        let blobs = BlobStore::open(&evidence)?.striking(striker);
         let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
         let null = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())
             .map_err(OutputError::system("open /dev/null"))?;
@@ -138,6 +138,15 @@ impl Kept {
         Ok(())
     }
 
+    /// Bytes of the end that are kept.
+    fn held(&self) -> u64 {
+        match &self.end {
+            End::None => 0,
+            End::Pipe(tail) => tail.held() as u64,
+            End::Memory(memory) => memory.len() as u64,
+        }
+    }
+
     /// Makes a blob of it; `None` where nothing came.
     pub(super) fn finish(
         mut self,
@@ -162,6 +171,9 @@ impl Kept {
                 }
             }
         }
+        if self.bytes > HEAD + self.held() {
+            blob.gap()?;
+        }
         match &mut self.end {
             End::None => {}
             End::Memory(memory) => blob.tail(memory.make_contiguous())?,
@@ -182,26 +194,36 @@ impl Kept {
 pub(super) struct Blob<'a> {
     keeper: &'a Keeper,
     writer: BlobWriter,
-    head_bytes: u64,
+    /// Bytes given to the writer, secrets included.
+    given: u64,
+    /// Bytes of content before the gap, once there is one.
+    head_bytes: Option<u64>,
     head: Vec<u8>,
     tail: Vec<u8>,
 }
 
 impl Blob<'_> {
     pub(super) fn new(keeper: &Keeper) -> Result<Blob<'_>, OutputError> {
-        Ok(Blob { keeper, writer: keeper.writer()?, head_bytes: 0, head: Vec::new(), tail: Vec::new() })
+        Ok(Blob { keeper, writer: keeper.writer()?, given: 0, head_bytes: None, head: Vec::new(), tail: Vec::new() })
     }
 
     pub(super) fn head(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
         self.writer.write_all(bytes).map_err(self.keeper.spool_error())?;
-        self.head_bytes += bytes.len() as u64;
+        self.given += bytes.len() as u64;
         let excerpt = bytes.len().min(EXCERPT - self.head.len());
         self.head.extend_from_slice(&bytes[..excerpt]);
         self.last(&bytes[excerpt..]);
         Ok(())
     }
 
+    /// Bytes are left out here: what follows is the tail.
+    pub(super) fn gap(&mut self) -> Result<(), OutputError> {
+        self.head_bytes = Some(self.writer.gap().map_err(self.keeper.spool_error())?);
+        Ok(())
+    }
+
     pub(super) fn tail(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        self.given += bytes.len() as u64;
         self.writer.write_all(bytes).map_err(self.keeper.spool_error())?;
         self.last(bytes);
         Ok(())
@@ -220,8 +242,9 @@ impl Blob<'_> {
         bytes: u64,
     ) -> Result<Finished, OutputError> {
         let blob: BlobRef = self.writer.finish()?;
-        let dropped = bytes.saturating_sub(blob.size);
-        let output = CommandOutput { stream, source, bytes, dropped, blob, head: self.head_bytes };
+        let dropped = bytes.saturating_sub(self.given);
+        let head = self.head_bytes.unwrap_or(blob.size);
+        let output = CommandOutput { stream, source, bytes, dropped, blob, head };
         Ok(Finished { exec, output, head: self.head, tail: self.tail })
     }
 }

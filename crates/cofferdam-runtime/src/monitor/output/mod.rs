@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::event::{CommandOutput, Counted, EventKind, Source, Stream};
+use cofferdam_evidence::Striker;
 use cofferdam_sys::seccomp::Notification;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
@@ -116,15 +117,15 @@ pub struct Outputs {
 
 impl Outputs {
     /// For the run with this evidence directory. Up to 512 streams at a time, less where `RLIMIT_NOFILE` allows less
-    /// (five descriptors a stream).
+    /// (five descriptors a stream). Of what is kept `striker` strikes the secrets; what is handed on is untouched.
     ///
     /// # Errors
     /// [`OutputError`] where the directory or the kernel's means are missing.
-    pub fn new(evidence: PathBuf) -> Result<Outputs, OutputError> {
+    pub fn new(evidence: PathBuf, striker: Striker) -> Result<Outputs, OutputError> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let most = (limit.saturating_sub(OTHERS) / DESCRIPTORS).min(MOST);
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(OutputError::system("watch the output of commands"))?;
-        let keeper = Keeper::open(evidence)?;
+        let keeper = Keeper::open(evidence, striker)?;
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .and_then(|(pipe, _)| rustix::fs::fstat(&pipe))
             .map_err(OutputError::system("make a pipe"))?;
@@ -154,13 +155,15 @@ impl Outputs {
         self.attach(listener, call)
     }
 
-    /// The process `pid` executed something; `seq` is its `process.exec`.
-    pub fn executed(&mut self, pid: u32, seq: u64) {
+    /// The process `pid` executed something; `seq` is its `process.exec`. Whether a stream of it is recorded as its own.
+    pub fn executed(&mut self, pid: u32, seq: u64) -> bool {
         self.execs.insert(pid, seq);
         let owners = self.tees.values_mut().map(|t| &mut t.owner).chain(self.files.iter_mut().map(|f| &mut f.owner));
+        let mut any = false;
         for owner in owners.filter(|o| o.pid == pid) {
-            owner.exec.get_or_insert(seq);
+            any |= *owner.exec.get_or_insert(seq) == seq;
         }
+        any
     }
 
     /// The process `pid` ended: hands on at once what it left in its streams, and reads the files it wrote to.

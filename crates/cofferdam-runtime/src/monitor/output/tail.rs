@@ -36,6 +36,11 @@ impl Tail {
         Ok(())
     }
 
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Keeps a copy; of more than fits, the last bytes.
     pub(super) fn push(&mut self, bytes: &[u8], null: &OwnedFd) -> Result<(), Errno> {
         let mut rest = &bytes[bytes.len().saturating_sub(self.capacity)..];

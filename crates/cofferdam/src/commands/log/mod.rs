@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
+use cofferdam_evidence::Bundle;
 use cofferdam_review::story::{Layout, Story, Theme};
 use cofferdam_review::{Filter, Heads};
 use cofferdam_runtime::store::Run;
@@ -211,7 +212,7 @@ const THEME: Theme = Theme {
 
 /// The proof on standard output, and how to check it on standard error.
 fn proof(run: &Run, seq: u64) -> Answer {
-    output::print(cofferdam_review::proof(&run.evidence(), seq)?)?;
+    output::print(Bundle::of(&run.evidence(), seq)?.to_string())?;
     output::remark(&format!(
         "a proof of event {seq} of run {} (c2sp.org/tlog-proof, the event in its `extra` line); in a file it is checked by \
          `coffer verify FILE --key KEY`, where KEY is the line in {}",

@@ -210,9 +210,11 @@ fn json(run: &Run, page: &Page, terminal: bool, out: &mut impl Write) -> Result<
 /// What the command printed; of a command whose processes below it printed, theirs.
 fn outputs(run: &Run, page: &Page, terminal: bool, out: &mut impl Write) -> Result<(), Printing> {
     let blobs = BlobStore::open(&run.evidence()).map_err(cofferdam_review::Error::from)?;
-    let own = page.outputs.iter().any(|(_, by, _)| *by == page.seq);
+    let images: Vec<u64> = page.below.iter().filter(|r| r.same && r.exec.pid == page.exec.pid).map(|r| r.seq).collect();
+    let is_own = |by: &u64| *by == page.seq || images.contains(by);
+    let own = page.outputs.iter().any(|(_, by, _)| is_own(by));
     let chosen: Vec<&CommandOutput> =
-        page.outputs.iter().filter(|(_, by, _)| !own || *by == page.seq).map(|(_, _, output)| output).collect();
+        page.outputs.iter().filter(|(_, by, _)| !own || is_own(by)).map(|(_, _, output)| output).collect();
     if chosen.is_empty() {
         output::remark("no output of it was recorded");
     }

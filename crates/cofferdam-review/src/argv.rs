@@ -113,10 +113,11 @@ pub(crate) struct Shown {
 
 /// How an execution is shown: a `#!` script without its interpreter, which the kernel put before it (execve(2)).
 pub(crate) fn of_exec(exec: &ProcessExec) -> Shown {
-    match (&exec.given, exec.argv.as_slice()) {
-        (Some(given), [_, rest @ ..]) if rest.first() == Some(given) => shown(rest),
-        _ => shown(&exec.argv),
-    }
+    // The interpreter may be `env`, and have an argument.
+    const BEFORE: usize = 3;
+    let given = exec.given.as_ref();
+    let script = exec.argv.iter().take(BEFORE + 1).position(|word| Some(word) == given).unwrap_or(0);
+    shown(&exec.argv[script..])
 }
 
 /// How some arguments are shown.
@@ -326,6 +327,8 @@ mod tests {
         };
         let got = of_exec(&exec);
         assert_eq!((got.text.as_str(), got.name.as_str()), ("/opt/shims/python3 -m unittest", "python3 -m unittest"));
+        let by_env = ProcessExec { argv: [&["/usr/bin/env".into()][..], &exec.argv].concat(), ..exec.clone() };
+        assert_eq!(of_exec(&by_env), got);
         let other = ProcessExec { given: Some("/elsewhere".into()), ..exec };
         assert_eq!(of_exec(&other).name, "bash");
     }

@@ -127,7 +127,7 @@ fn changed(change: &FileChanged) -> String {
 }
 
 /// git's status letter of a change.
-pub(crate) fn letter(change: &FileChanged) -> char {
+pub fn letter(change: &FileChanged) -> char {
     match (&change.before, &change.after) {
         (None, _) => 'A',
         (_, None) => 'D',

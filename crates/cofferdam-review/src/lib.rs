@@ -19,7 +19,7 @@ pub mod testrun;
 pub mod text;
 
 pub use error::{Error, Result};
-pub use event_line::{KINDS, event_line, kind_of, stream_name};
+pub use event_line::{KINDS, event_line, kind_of, letter, stream_name};
 pub use filter::{Filter, since};
 pub use heads::Heads;
 pub use page::{Page, Relative, page};

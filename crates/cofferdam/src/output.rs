@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+pub use cofferdam_review::text::{one_line as visible, size};
 use cofferdam_workspace::diff::is_hidden;
 use serde::Serialize;
 
@@ -122,25 +123,6 @@ pub fn styled(text: &str, style: &str, colour: bool) -> String {
     if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Makes text that came from an enclosure safe to show: control, bidirectional and invisible characters become visible
-/// escapes.
-pub fn visible(text: &[u8]) -> String {
-    let mut out = String::new();
-    for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || is_hidden(c) {
-                out.extend(c.escape_default());
-            } else {
-                out.push(c);
-            }
-        }
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out
-}
-
 /// Rows as aligned columns, two spaces apart; the last column is not padded.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -162,17 +144,6 @@ pub fn table(rows: &[Vec<String>]) -> String {
 /// A count with its noun: `1 file`, `3 files`.
 pub fn counted(n: u64, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
-}
-
-/// Bytes for people: `312 B`, `4.2 MB`.
-pub fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// How long something took, for people: `0.4 s`, `2m14s`, `3h02m`.

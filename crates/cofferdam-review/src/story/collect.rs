@@ -159,6 +159,9 @@ impl Collector {
             }
             if let Some(command) = self.at(owner) {
                 command.reads &= !foreign;
+                if command.pid == exec.pid {
+                    command.image = seq;
+                }
             }
             return self.place(owner, exec.pid);
         }
@@ -231,7 +234,7 @@ impl Collector {
     fn output(&mut self, cause: Option<u64>, output: CommandOutput) -> Place {
         let owner = self.owner(cause);
         if let Some(command) = self.at(owner) {
-            let own = cause == Some(command.seq) || command.below.total == 0;
+            let own = [Some(command.seq), Some(command.image)].contains(&cause);
             if command.outputs.len() < STREAMS {
                 let CommandOutput { stream, bytes, dropped, blob, .. } = output;
                 command.outputs.push(Output { stream, bytes, dropped, blob, own });
@@ -334,6 +337,7 @@ impl Collector {
 fn command(event: &Event, exec: &ProcessExec, shown: Shown) -> Command {
     Command {
         seq: event.seq,
+        image: event.seq,
         pid: exec.pid,
         time: event.time,
         text: shown.text,

@@ -89,9 +89,9 @@ pub(super) fn excerpt(at: usize, command: &Command, heads: &Heads) -> Option<Det
 /// The output that says most: standard error of what failed, where there is some.
 fn speaking(command: &Command, failed: bool) -> Option<&Output> {
     use cofferdam_core::event::Stream;
-    let spoken = || command.outputs.iter().filter(|o| o.bytes > 0 && o.stream != Stream::Terminal);
-    let errors = || spoken().find(|o| failed && o.own && o.stream == Stream::Stderr);
-    errors().or_else(|| spoken().find(|o| o.own)).or_else(|| spoken().next())
+    // What processes below it told each other by pipes is not what it told the agent.
+    let spoken = || command.outputs.iter().filter(|o| o.own && o.bytes > 0 && o.stream != Stream::Terminal);
+    spoken().find(|o| failed && o.stream == Stream::Stderr).or_else(|| spoken().next())
 }
 
 /// The row where the trouble begins; where no row says so, the last ones.

@@ -79,6 +79,8 @@ pub struct Remark {
 pub struct Command {
     /// Its first `process.exec`.
     pub seq: u64,
+    /// The last `process.exec` of its process: another where it replaced its program.
+    pub image: u64,
     /// Its process.
     pub pid: u32,
     /// When it started.

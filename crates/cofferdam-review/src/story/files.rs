@@ -7,6 +7,7 @@ use cofferdam_core::change::Entry;
 use cofferdam_core::event::{FileChanged, is_same};
 
 use super::entry::{Change, Changes};
+use crate::event_line::letter;
 
 /// Most paths named of one command.
 const NAMED: usize = 64;
@@ -55,12 +56,7 @@ impl Paths {
 impl Changes {
     /// Notes a change; of a path that changed before, the last counts, against what was before the first.
     pub(super) fn push(&mut self, change: &FileChanged) {
-        let letter = match (&change.before, &change.after) {
-            (None, _) => 'A',
-            (_, None) => 'D',
-            (Some(before), Some(after)) if before.kind != after.kind => 'T',
-            _ => 'M',
-        };
+        let letter = letter(change);
         if let Some(known) = self.named.iter_mut().find(|c| c.path == change.path) {
             known.letter = match (known.letter, letter) {
                 ('A', 'D') => '=',

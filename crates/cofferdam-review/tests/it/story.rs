@@ -258,3 +258,20 @@ fn nothing_that_a_run_says_can_pass_for_a_line_of_the_story() {
         }
     }
 }
+
+#[test]
+fn what_processes_below_print_to_each_other_is_not_shown_as_the_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut s = Session::new(&["agent"], Some(dir.path()));
+    let agent = s.exec(None, &["agent"]);
+    let c = by_shell(&mut s, agent, "tool");
+    let image = s.exec_raw(Some(c), vec!["tool".into()], "/usr/bin/", Link::Process);
+    let below = s.exec(Some(image), &["helper"]);
+    s.output(below, Stream::Stdout, b"for the tool only\n");
+    s.output(image, Stream::Stderr, b"for the agent\n");
+    s.exit(below, 0);
+    s.exit(image, 1);
+    s.end(0);
+    let told = story(&s).render(&Heads::open(dir.path()).unwrap(), &LAYOUT);
+    assert!(told.contains("│ for the agent") && !told.contains("for the tool only"), "{told}");
+}

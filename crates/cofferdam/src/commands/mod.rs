@@ -215,21 +215,16 @@ pub fn readable(listing: Listing) -> Vec<Run> {
     listing.runs
 }
 
-/// git's status letter of a change.
-pub fn letter(change: &FileChanged) -> char {
-    match (&change.before, &change.after) {
-        (None, _) => 'A',
-        (_, None) => 'D',
-        _ => 'M',
-    }
-}
-
 /// Changed paths with git's status letters; a long list ends with a count.
 pub fn listed(changed: &[FileChanged]) -> String {
     const MOST: usize = 20;
     let mut text = String::new();
     for change in changed.iter().take(MOST) {
-        let letter = letter(change);
+        let letter = match (&change.before, &change.after) {
+            (None, _) => 'A',
+            (_, None) => 'D',
+            _ => 'M',
+        };
         text.push_str(&format!("  {letter} {}\n", output::visible(&change.path.0)));
     }
     if changed.len() > MOST {

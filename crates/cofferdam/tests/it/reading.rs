@@ -12,7 +12,16 @@ use crate::support::{Repo, eventually};
 
 /// A run of the store whose log is this one's.
 fn planted(repo: &Repo, build: impl FnOnce(cofferdam_core::RunId, &std::path::Path) -> Session) -> (String, Session) {
-    let run = repo.edit("true");
+    planted_over(repo, "true", build)
+}
+
+/// As [`planted`], of a run that really did something.
+fn planted_over(
+    repo: &Repo,
+    script: &str,
+    build: impl FnOnce(cofferdam_core::RunId, &std::path::Path) -> Session,
+) -> (String, Session) {
+    let run = repo.edit(script);
     let evidence = repo.run_dir(&run).join("evidence");
     std::fs::remove_dir_all(&evidence).unwrap();
     let session = build(run.parse().unwrap(), &evidence);
@@ -260,6 +269,44 @@ fn a_promoted_line_leads_back_to_its_run() {
         assert!(said.contains(word), "{bad}: {said}");
     }
     assert!(repo.expect(0, &["blame", "b.txt"]).contains("no promotion"));
+}
+
+#[test]
+fn a_promoted_line_leads_to_its_command_prompt_and_tests() {
+    let repo = Repo::new();
+    let before = repo.read("a.txt");
+    let first = before.replace("line 7\n", "line seven\n");
+    let second = first.replace("line 20\n", "line twenty\n");
+    let mut seqs = Vec::new();
+    let edits = "sed -i 's/^line 7$/line seven/; s/^line 20$/line twenty/' a.txt";
+    let (run, _) = planted_over(&repo, edits, |run, evidence| {
+        let mut s = Session::named(run, &["claude"], Some(evidence));
+        s.base("a.txt", before.as_bytes());
+        let agent = s.exec(None, &["claude"]);
+        s.prompt("write the numbers out\nin words");
+        for (command, text) in [("sed -i 's/ 7$/ seven/' a.txt", &first), ("./words 20 a.txt", &second)] {
+            let c = by_shell(&mut s, agent, command);
+            s.file("a.txt", Some(text.as_bytes()), &[c.seq, agent.seq]);
+            s.exit(c, 0);
+            seqs.push(c.seq);
+        }
+        let c = by_shell(&mut s, agent, "pytest -q");
+        s.tests(c, "pytest", 12, &[]);
+        s.exit(c, 0);
+        s.end(0);
+        s
+    });
+    repo.expect(0, &["promote"]);
+    repo.write("a.txt", &repo.read("a.txt").replace("line 33\n", "line 33, by hand\n"));
+    let said = repo.expect(0, &["blame", "a.txt:20"]);
+    for word in [&format!("{} ./words 20 a.txt", seqs[1])[..], "write the numbers out", "✓ 12 passed", &run[..4]] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!said.contains("doubt"), "{said}");
+    assert!(repo.expect(0, &["blame", "a.txt:7"]).contains(&format!("{} sed -i", seqs[0])));
+    assert!(repo.expect(0, &["blame", "a.txt:33"]).contains("not from any run"));
+    let listed = repo.coffer(&["blame", "a.txt"]).out();
+    assert_eq!(listed.lines().filter(|line| line.starts_with('—')).count(), 38, "{listed}");
 }
 
 #[test]

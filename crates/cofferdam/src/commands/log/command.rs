@@ -6,7 +6,7 @@ use cofferdam_core::event::{CommandOutput, ExitSource, Link, ProcessExec, Proces
 use cofferdam_evidence::BlobStore;
 use cofferdam_review::story::{clock, signal_name};
 use cofferdam_review::text::{counted, duration, fit, one_line, quoted, size};
-use cofferdam_review::{Page, Relative, page, stream_name};
+use cofferdam_review::{Page, Relative, letter, page, stream_name};
 use cofferdam_runtime::store::Run;
 use cofferdam_workspace::diff::push_visible;
 
@@ -131,8 +131,8 @@ fn related(page: &Page, run: &str, lines: &mut Vec<String>) {
         } else {
             String::new()
         };
-        let letter = super::super::letter(change);
-        lines.push(format!("  {seq:>6} {letter} {}{or}", one_line(&change.path.0)));
+        let status = letter(change);
+        lines.push(format!("  {seq:>6} {status} {}{or}", one_line(&change.path.0)));
     }
     more(page.files_count, page.files.len(), "file change", lines);
     for below in page.below.iter().take(LISTED) {
@@ -210,9 +210,11 @@ fn json(run: &Run, page: &Page, terminal: bool, out: &mut impl Write) -> Result<
 /// What the command printed; of a command whose processes below it printed, theirs.
 fn outputs(run: &Run, page: &Page, terminal: bool, out: &mut impl Write) -> Result<(), Printing> {
     let blobs = BlobStore::open(&run.evidence()).map_err(cofferdam_review::Error::from)?;
-    let own = page.outputs.iter().any(|(_, by, _)| *by == page.seq);
+    let images: Vec<u64> = page.below.iter().filter(|r| r.same && r.exec.pid == page.exec.pid).map(|r| r.seq).collect();
+    let is_own = |by: &u64| *by == page.seq || images.contains(by);
+    let own = page.outputs.iter().any(|(_, by, _)| is_own(by));
     let chosen: Vec<&CommandOutput> =
-        page.outputs.iter().filter(|(_, by, _)| !own || *by == page.seq).map(|(_, _, output)| output).collect();
+        page.outputs.iter().filter(|(_, by, _)| !own || is_own(by)).map(|(_, _, output)| output).collect();
     if chosen.is_empty() {
         output::remark("no output of it was recorded");
     }

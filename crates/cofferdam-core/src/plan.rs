@@ -22,6 +22,8 @@ pub struct RunPlan {
     pub home: Bytes,
     /// What init is to build and start.
     pub enclosure: EnclosurePlan,
+    /// Whether lines typed at the terminal are kept as prompts.
+    pub record_typing: bool,
     /// What was left out or changed on the way, for the person to read (one line each).
     pub notes: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! One run from start to end: resolves the plan, wires enclosure, workspace and evidence, and settles.
 
+pub mod agents;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

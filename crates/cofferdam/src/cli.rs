@@ -81,6 +81,9 @@ pub struct Options {
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
+    /// Do not keep the lines you type as prompts
+    #[arg(long)]
+    pub no_record_typing: bool,
     /// Print nothing of coffer's own but errors
     #[arg(long, short)]
     pub quiet: bool,

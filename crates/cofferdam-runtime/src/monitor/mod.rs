@@ -3,10 +3,12 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod prompts;
 mod record;
 mod relay;
 mod settle;
 mod tally;
+mod typing;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -136,6 +138,7 @@ impl Monitor {
         let begun = Instant::now();
         self.begun = Some(begun);
         let ending = self.watch()?;
+        self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
         self.enclosure.end()?;
@@ -216,7 +219,7 @@ impl Monitor {
             }
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
-                relay.turn(&ready[range], |shown| recorder.terminal(shown))?;
+                relay.turn(&ready[range], recorder)?;
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
@@ -279,9 +282,34 @@ impl Monitor {
                     recorder.resized(rows, columns)?;
                 }
             }
+            Received::Message(Ask::Input(piece), _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input(&piece.0);
+                }
+            }
+            Received::Message(Ask::InputEnded { total }, _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input_ended(Some(total))?;
+                }
+            }
             Received::Message(Ask::Start { .. }, _) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// What the client said before it could know of the end.
+    fn hear_rest(&mut self) -> Result<(), Failure> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&now)) {
+                Ok(0) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            if !self.hear_client()? {
+                return Ok(());
+            }
+        }
     }
 
     /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.
@@ -327,7 +355,7 @@ impl Monitor {
     /// What the terminal still holds after the end.
     fn drain_terminal(&mut self) -> Result<(), Failure> {
         let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
-        relay.drain(|shown| recorder.terminal(shown))?;
+        relay.drain(recorder)?;
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What the monitor writes down while a run goes on: the log, the terminal, the bases of files.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::change::Digest;
@@ -11,6 +12,8 @@ use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
 use super::cast::Cast;
+use super::prompts::Prompts;
+use super::relay::Witness;
 use crate::prepare::Prepared;
 use crate::store::Store;
 
@@ -33,6 +36,8 @@ pub(crate) enum RecordError {
     Workspace(#[from] WorkspaceError),
     #[error("directory renames that were cut off cannot be taken back: {0}")]
     Renames(std::io::Error),
+    #[error("the table of agents shipped with the program does not read: {0}")]
+    Agents(toml::de::Error),
     #[error("the plan does not serialise: {0}")]
     Plan(#[from] serde_json::Error),
 }
@@ -49,6 +54,7 @@ pub(super) struct Recorder {
     pub(super) layers: Layers,
     blobs: BlobStore,
     cast: Option<Cast>,
+    prompts: Prompts,
     stdio: Stdio,
     signed: Instant,
     scanned: Instant,
@@ -82,14 +88,17 @@ impl Recorder {
             boundary,
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         };
-        let log = Log::create(&directory, &plan.run, key, started)?;
+        let mut log = Log::create(&directory, &plan.run, key, started)?;
         let blobs = BlobStore::open(&directory)?;
+        let mut prompts = Prompts::new(BlobStore::open(&directory)?, plan.record_typing);
+        prompts.at_start(&plan.enclosure.argv, &mut log)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
             cast: None,
+            prompts,
             stdio: plan.enclosure.stdio,
             signed: Instant::now(),
             scanned: Instant::now(),
@@ -107,7 +116,8 @@ impl Recorder {
         if self.capture.needs_rescans() {
             return Some(RESCAN);
         }
-        (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()))
+        let signature = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
+        signature.into_iter().chain(self.prompts.input_due()).min()
     }
 
     /// Signs what came, at most once an interval.
@@ -116,10 +126,22 @@ impl Recorder {
             self.capture.rescan()?;
             self.scanned = Instant::now();
         }
+        self.prompts.input_if_due(&mut self.log)?;
         if self.log.unsigned() > 0 && self.signed.elapsed() >= INTERVAL {
             self.log.checkpoint()?;
             self.signed = Instant::now();
         }
+        Ok(())
+    }
+
+    /// A piece of an agent's standard input.
+    pub(super) fn input(&mut self, piece: &[u8]) {
+        self.prompts.input(piece);
+    }
+
+    /// The standard input is over, after `total` bytes; or the run is.
+    pub(super) fn input_ended(&mut self, total: Option<u64>) -> Result<(), RecordError> {
+        self.prompts.input_ended(total, &mut self.log)?;
         Ok(())
     }
 
@@ -150,8 +172,9 @@ impl Recorder {
         }
     }
 
-    /// Ends the recording of the terminal.
+    /// Ends the recording of the terminal and of the standard input.
     pub(super) fn close_terminal(&mut self) -> Result<(), RecordError> {
+        self.input_ended(None)?;
         if let Some(cast) = self.cast.take() {
             let output = cast.finish()?;
             self.log.append(None, EventKind::CommandOutput(output))?;
@@ -163,6 +186,17 @@ impl Recorder {
     pub(super) fn close_workspace(&mut self) -> Result<Vec<String>, RecordError> {
         let captured = self.capture.finish()?;
         Ok(captured.problems.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl Witness for Recorder {
+    fn shown(&mut self, output: &[u8]) -> Result<(), RecordError> {
+        self.terminal(output)
+    }
+
+    fn typed(&mut self, keys: &[u8], tty: &OwnedFd) -> Result<(), RecordError> {
+        self.prompts.typed(keys, tty, &mut self.log)?;
+        Ok(())
     }
 }
 

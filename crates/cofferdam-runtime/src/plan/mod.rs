@@ -57,6 +57,8 @@ pub struct Request {
     pub processes: u64,
     /// How the streams are connected.
     pub stdio: Stdio,
+    /// Whether lines typed at the terminal are kept as prompts.
+    pub record_typing: bool,
 }
 
 /// Why no plan could be made.
@@ -128,6 +130,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             processes: request.processes,
             privileged_caller: host.uid == 0,
         },
+        record_typing: request.record_typing,
         notes,
     })
 }

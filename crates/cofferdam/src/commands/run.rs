@@ -42,6 +42,7 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
         env: options.env.iter().map(|v| Bytes::from(v.as_os_str())).collect(),
         processes: options.processes,
         stdio: run::stdio(&client),
+        record_typing: !options.no_record_typing,
     };
     let plan = resolve(host, &store, &request)?;
     if options.dry_run {

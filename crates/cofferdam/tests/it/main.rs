@@ -14,6 +14,7 @@ mod network;
 mod privileged;
 mod promote;
 mod promotion_kills;
+mod prompts;
 mod rename;
 mod review_attacks;
 mod store;

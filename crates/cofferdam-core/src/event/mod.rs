@@ -1,5 +1,6 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
+mod chain;
 mod output;
 mod process;
 mod statement;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Digest, Entry};
 use crate::{Bytes, RunId, Timestamp};
 
+pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
 pub use statement::{Counted, Statement};

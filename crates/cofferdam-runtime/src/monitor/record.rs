@@ -7,7 +7,7 @@ use cofferdam_core::change::Digest;
 use cofferdam_core::event::{EventKind, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
 use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
@@ -53,6 +53,7 @@ pub(super) struct Recorder {
     pub(super) capture: Capture,
     pub(super) layers: Layers,
     blobs: BlobStore,
+    striker: Striker,
     cast: Option<Cast>,
     prompts: Prompts,
     stdio: Stdio,
@@ -88,15 +89,19 @@ impl Recorder {
             boundary,
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         };
-        let mut log = Log::create(&directory, &plan.run, key, started)?;
-        let blobs = BlobStore::open(&directory)?;
-        let mut prompts = Prompts::new(BlobStore::open(&directory)?, plan.record_typing);
+        let striker = Striker::new(&run.secrets)?;
+        let blobs = BlobStore::open(&directory)?.striking(striker.clone());
+        let writing = Writing { striker: striker.clone(), ..Writing::default() };
+        let mut log = Log::create_with(&directory, &plan.run, key, started, writing)?;
+        let prompts_blobs = BlobStore::open(&directory)?.striking(striker.clone());
+        let mut prompts = Prompts::new(prompts_blobs, plan.record_typing);
         prompts.at_start(&plan.enclosure.argv, &mut log)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
+            striker,
             cast: None,
             prompts,
             stdio: plan.enclosure.stdio,
@@ -155,7 +160,7 @@ impl Recorder {
                     Stdio::Pipes => (24, 80),
                 };
                 let now = cofferdam_core::Timestamp::now().parts().0;
-                self.cast.insert(Cast::start(&self.blobs, rows, columns, now)?)
+                self.cast.insert(Cast::start(&self.blobs, &self.striker, rows, columns, now)?)
             }
         };
         cast.shown(shown)

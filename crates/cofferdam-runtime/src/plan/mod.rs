@@ -16,6 +16,7 @@ use cofferdam_core::{Bytes, RunId};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use toolchains::Toolchain;
+pub(crate) use toolchains::clean_configuration;
 
 use crate::store::Store;
 

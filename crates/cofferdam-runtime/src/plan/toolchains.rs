@@ -112,6 +112,22 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
     Ok(found)
 }
 
+/// The configuration files that come in only without credentials: where they lie on this host, if they are there.
+pub(crate) fn clean_configuration(host: &Host) -> Vec<PathBuf> {
+    // A table that does not read ends the run where it is resolved.
+    let Ok(table) = toml::from_str::<Table>(TABLE) else { return Vec::new() };
+    let place = |entry: &Toolchain| {
+        let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
+        named.unwrap_or_else(|| host.home.join(&entry.root))
+    };
+    table
+        .toolchain
+        .iter()
+        .flat_map(|entry| entry.clean.iter().map(|part| place(entry).join(part)))
+        .filter(|path| path.is_absolute() && path.exists())
+        .collect()
+}
+
 impl Found {
     fn show(&mut self, path: &Path) {
         let path = plain(path);

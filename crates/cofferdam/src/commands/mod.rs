@@ -20,6 +20,7 @@ use cofferdam_core::event::FileChanged;
 use cofferdam_runtime::plan::{Host, project_root};
 use cofferdam_runtime::promotion::Held;
 use cofferdam_runtime::recover::{Recovered, recover};
+use cofferdam_runtime::secrets;
 use cofferdam_runtime::store::{Run, Store, StoreError};
 use cofferdam_workspace::promote::latest_applied;
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers};
@@ -176,7 +177,8 @@ pub fn confine(held: &Held, store: &Store) -> Result<(), Failure> {
 
 /// Settles a run whose monitor died, and says so. `false` where it never began and is gone.
 pub fn settle(run: &mut Run) -> Result<bool, Failure> {
-    match recover(run)? {
+    let host = crate::host::host()?;
+    match recover(run, || secrets::of_host(&host).secrets)? {
         Recovered::Nothing => {}
         Recovered::NeverBegan => return Ok(false),
         Recovered::Settled => output::remark(&format!(

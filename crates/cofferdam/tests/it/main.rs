@@ -5,6 +5,7 @@
 
 mod behaviour;
 mod diff;
+mod evidence;
 mod files;
 mod kernel;
 mod kills;

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::change::Digest;
-use cofferdam_core::event::{EventKind, RunStarted};
+use cofferdam_core::event::{EventKind, Link, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
@@ -93,6 +93,9 @@ impl Recorder {
         let blobs = BlobStore::open(&directory)?.striking(striker.clone());
         let writing = Writing { striker: striker.clone(), ..Writing::default() };
         let mut log = Log::create_with(&directory, &plan.run, key, started, writing)?;
+        if let Some(from) = &plan.from {
+            log.append(Some((0, Link::Parent)), EventKind::RunFrom(from.clone()))?;
+        }
         let prompts_blobs = BlobStore::open(&directory)?.striking(striker.clone());
         let mut prompts = Prompts::new(prompts_blobs, plan.record_typing);
         prompts.at_start(&plan.enclosure.argv, &mut log)?;

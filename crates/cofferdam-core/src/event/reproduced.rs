@@ -49,7 +49,7 @@ pub struct Since {
     pub moved: u64,
     /// Other files of the real tree, ignored ones left out, whose inode changed later than the command began.
     pub newer: u64,
-    /// Files that the run itself changed after the command's end.
+    /// Files that the run itself wrote after the command's end; deletions are not told by their time.
     pub edited: u64,
     /// Whether the real tree's HEAD moved (commit, checkout, reset).
     pub head: bool,

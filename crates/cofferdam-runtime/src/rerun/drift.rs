@@ -11,7 +11,7 @@ use cofferdam_core::event::Since;
 use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_workspace::{ChangeOptions, Layers, WorkspaceError, change_set};
 use ignore::WalkBuilder;
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 
 /// Why the trees could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Drift {
             let Ok(path) = entry.path().strip_prefix(&layers.root).map(Bytes::from) else { continue };
             let found = entry.metadata()?;
             let time = Timestamp::from_parts(found.ctime(), found.ctime_nsec());
-            if time > earliest && !known.contains(&path) {
+            if time > earliest && !known.contains(&path) && !is_the_runs(layers, &path)? {
                 drift.newer.push(time);
             }
         }
@@ -103,6 +103,13 @@ fn head(root: &Path) -> Option<Timestamp> {
         .filter_map(|path| path.symlink_metadata().ok())
         .map(|found| Timestamp::from_parts(found.ctime(), found.ctime_nsec()))
         .max()
+}
+
+/// Whether a file of the real tree is what the run has there: the change set says nothing of these.
+fn is_the_runs(layers: &Layers, path: &Bytes) -> Result<bool, DriftError> {
+    // What is no file, or not in the layer, is not the run's.
+    let (Ok(ours), Ok(real)) = (layers.open_new(path), layers.open_real(path)) else { return Ok(false) };
+    same(ours, real).map_err(|error| DriftError::Compare { path: path.as_path().display().to_string(), error })
 }
 
 /// Whether the real tree holds what the run left.
@@ -140,12 +147,68 @@ fn same(mut one: File, mut other: File) -> std::io::Result<bool> {
     }
 }
 
-/// When something in the run's layer changed last; a deletion is a white-out with a time of its own, unless it came with
-/// its directory.
+/// When something in the run's layer changed last. `None` for a deletion: its white-out is a link to one that the kernel
+/// keeps for all, and changes whenever that one does.
 fn changed_in_layer(layers: &Layers, path: &Bytes) -> Option<Timestamp> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let found = openat2(layers.upper_fd(), path.as_path(), flags, Mode::empty(), resolve).ok()?;
     let stat = fstat(&found).ok()?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice {
+        return None;
+    }
     Some(Timestamp::from_parts(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG_AGO: Timestamp = Timestamp(0);
+
+    #[test]
+    fn what_changed_since_is_told_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["real/.git/logs", "upper", "base"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        for (name, text) in [
+            ("real/.gitignore", "*.log\n"),
+            ("real/kept", "kept"),
+            ("real/x.log", "ignored"),
+            ("real/.git/logs/HEAD", "moves"),
+            ("real/same", "by the run"),
+            ("real/other", "by the person"),
+            ("upper/same", "by the run"),
+            ("upper/other", "by the run!!!"),
+        ] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        let layers = Layers::open(at("real"), at("upper"), at("base")).unwrap();
+        let drift = Drift::look(&layers, LONG_AGO).unwrap();
+        let since = drift.since(LONG_AGO, LONG_AGO);
+        assert_eq!(
+            since,
+            Since { moved: since.moved, newer: 2, edited: 1, head: true },
+            "kept and .gitignore are newer"
+        );
+        let now = Timestamp(Timestamp::now().0 + 1_000_000_000);
+        assert_eq!(drift.since(now, now), Since { moved: 1, ..Since::default() });
+    }
+
+    #[test]
+    fn files_are_the_same_by_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            std::fs::write(dir.path().join(name), content).unwrap();
+            File::open(dir.path().join(name)).unwrap()
+        };
+        let long = vec![7; 200_000];
+        assert!(same(file("a", &long), file("b", &long)).unwrap());
+        assert!(!same(file("a", &long), file("b", &long[1..])).unwrap());
+        assert!(!same(file("a", &long[1..]), file("b", &long)).unwrap());
+        assert!(!same(file("a", b"x"), file("b", b"y")).unwrap());
+        assert!(same(file("a", b""), file("b", b"")).unwrap());
+    }
 }

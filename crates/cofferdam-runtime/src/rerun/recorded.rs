@@ -213,3 +213,119 @@ fn words(exec: &ProcessExec) -> Vec<Bytes> {
     }
     argv
 }
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_core::RunId;
+    use cofferdam_core::change::Digest;
+    use cofferdam_core::event::{EnvironmentChange, Executable, ExitSource, ProcessExit, RunStarted};
+    use cofferdam_evidence::{Log, RecorderKey};
+
+    use super::*;
+
+    /// A log that is written as the recorder would.
+    struct Desk {
+        dir: tempfile::TempDir,
+        log: Log,
+    }
+
+    impl Desk {
+        fn new() -> Desk {
+            let dir = tempfile::tempdir().unwrap();
+            let key = RecorderKey::load_or_create(&dir.path().join("keys")).unwrap();
+            let run = RunId::from_random([7; 12]);
+            let started = RunStarted {
+                run: run.clone(),
+                version: String::new(),
+                project: "/p".into(),
+                cwd: "/p".into(),
+                argv: vec![],
+                environment: vec!["PATH".into()],
+                uid: 0,
+                host: String::new(),
+                kernel: String::new(),
+                plan: Digest([0; 32]),
+                boundary: vec![],
+                boot: String::new(),
+            };
+            let log = Log::create(&dir.path().join("evidence"), &run, key, started).unwrap();
+            Desk { dir, log }
+        }
+
+        fn exec(&mut self, cause: u64, link: Link, words: &[&str]) -> u64 {
+            let argv = words.iter().map(|word| Bytes::from(*word)).collect();
+            let executable = Executable { path: "/usr/bin/python3.11".into(), digest: None };
+            let added = vec!["PATH".into(), "DEBUG".into(), "PWD".into()];
+            let environment = Some(EnvironmentChange { added, removed: vec![] });
+            let given = Some("/p/.venv/bin/python".into());
+            let exec = ProcessExec { argv, executable, given, environment, cwd: "/p".into(), ..ProcessExec::default() };
+            self.log.append(Some((cause, link)), EventKind::ProcessExec(exec)).unwrap()
+        }
+
+        fn result(&mut self, cause: u64, passed: u64) {
+            let result = TestResult { framework: "pytest".into(), passed, ..TestResult::default() };
+            self.log.append(Some((cause, Link::Process)), EventKind::TestResult(result)).unwrap();
+        }
+
+        fn exit(&mut self, cause: u64, code: i32) {
+            let exit = ProcessExit {
+                pid: 1,
+                code: Some(code),
+                signal: None,
+                microseconds: 5,
+                memory: None,
+                source: ExitSource::Pidfd,
+            };
+            self.log.append(Some((cause, Link::Process)), EventKind::ProcessExit(exit)).unwrap();
+        }
+
+        fn read(&self) -> Vec<Recorded> {
+            recorded(&self.dir.path().join("evidence")).unwrap().commands
+        }
+    }
+
+    #[test]
+    fn the_outermost_command_counts_and_its_last_execution() {
+        let mut desk = Desk::new();
+        let agent = desk.exec(0, Link::Parent, &["claude", "-p", "fix it"]);
+        for passed in [1, 2] {
+            let make = desk.exec(agent, Link::Parent, &["make", "test"]);
+            let pytest = desk.exec(make, Link::Parent, &["pytest"]);
+            desk.result(pytest, passed);
+            desk.result(make, passed);
+            desk.exit(pytest, 0);
+            desk.exit(make, 0);
+        }
+        desk.result(agent, 2);
+        desk.exit(agent, 0);
+        let found = desk.read();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].argv, ["make".into(), "test".into()]);
+        assert_eq!((found[0].was.results[0].passed, found[0].was.code), (2, Some(0)));
+    }
+
+    #[test]
+    fn a_shell_that_becomes_its_command_ends_with_it() {
+        let mut desk = Desk::new();
+        let shell = desk.exec(0, Link::Parent, &["sh", "-c", "exec python t.py"]);
+        let python = desk.exec(shell, Link::Process, &["python", "t.py"]);
+        desk.result(shell, 3);
+        desk.exit(python, 4);
+        let found = desk.read();
+        assert_eq!((found[0].command, found[0].was.code), (shell, Some(4)));
+        assert!(found[0].was.milliseconds.is_some());
+    }
+
+    #[test]
+    fn the_program_is_named_by_the_path_that_was_executed() {
+        let mut desk = Desk::new();
+        let bare = desk.exec(0, Link::Parent, &["python", "t.py"]);
+        let other = desk.exec(0, Link::Parent, &["something", "else"]);
+        [bare, other].into_iter().for_each(|seq| desk.result(seq, 1));
+        let found = desk.read();
+        assert_eq!(found[0].argv[0], "/p/.venv/bin/python".into());
+        assert_eq!(found[1].argv[0], "something".into(), "the name says what the program is to be");
+        assert_eq!(found[0].variables, ["DEBUG".into()]);
+        assert_eq!((found[0].was.code, found[0].was.milliseconds), (None, None), "no end is recorded");
+    }
+}

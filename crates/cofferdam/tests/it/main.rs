@@ -17,6 +17,7 @@ mod promote;
 mod promotion_kills;
 mod prompts;
 mod rename;
+mod rerun;
 mod review_attacks;
 mod store;
 mod support;

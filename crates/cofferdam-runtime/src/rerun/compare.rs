@@ -20,9 +20,9 @@ pub enum Difference {
     /// Counts or failing names.
     Tests {
         /// The result then; `None` where this framework said nothing.
-        was: Option<TestResult>,
+        was: Option<Box<TestResult>>,
         /// The result now; `None` where this framework says nothing.
-        now: Option<TestResult>,
+        now: Option<Box<TestResult>>,
     },
 }
 
@@ -39,11 +39,15 @@ pub fn compare(was: &TestOutcome, now: &TestOutcome) -> Vec<Difference> {
         let same = left.iter().position(|now| now.framework == then.framework && now.report == then.report);
         let now = same.map(|at| left.remove(at));
         if now.is_none_or(|now| !equal(then, now)) {
-            differences.push(Difference::Tests { was: Some(then.clone()), now: now.cloned() });
+            differences.push(Difference::Tests { was: boxed(Some(then)), now: boxed(now) });
         }
     }
-    differences.extend(left.into_iter().map(|now| Difference::Tests { was: None, now: Some(now.clone()) }));
+    differences.extend(left.into_iter().map(|now| Difference::Tests { was: None, now: boxed(Some(now)) }));
     differences
+}
+
+fn boxed(result: Option<&TestResult>) -> Option<Box<TestResult>> {
+    result.map(|result| Box::new(result.clone()))
 }
 
 fn equal(was: &TestResult, now: &TestResult) -> bool {

@@ -173,8 +173,11 @@ fn difference(difference: &Difference) -> String {
     match difference {
         Difference::Ending { was, now } => format!("{} then, {} now", ending(*was), ending(*now)),
         Difference::Tests { was, now } => {
-            let side = |result: &Option<TestResult>| result.as_ref().map_or("no tests".to_owned(), tally);
-            format!("{} then, {} now{}", side(was), side(now), suspects(was.as_ref(), now.as_ref()))
+            let side = |result: Option<&TestResult>| result.map_or("no tests".to_owned(), tally);
+            {
+                let (was, now) = (was.as_deref(), now.as_deref());
+                format!("{} then, {} now{}", side(was), side(now), suspects(was, now))
+            }
         }
     }
 }
@@ -233,7 +236,9 @@ mod tests {
 
     #[test]
     fn a_difference_reads_as_a_sentence() {
-        let tests = |was, now| difference(&Difference::Tests { was, now });
+        let tests = |was: Option<TestResult>, now: Option<TestResult>| {
+            difference(&Difference::Tests { was: was.map(Box::new), now: now.map(Box::new) })
+        };
         assert_eq!(
             tests(Some(result(214, &[])), Some(result(213, &["test_x"]))),
             "214 passed then, 213 passed and 1 failed now (test_x)"

@@ -57,6 +57,7 @@ pub fn recognise(argv: &[Bytes], head: &[u8], tail: &[u8]) -> Vec<TestResult> {
     all.extend(mocha::recognise(&text));
     all.extend(go::recognise(&text));
     all.extend(ctest::recognise(&text));
+    all.iter_mut().for_each(agree);
     all
 }
 
@@ -65,7 +66,13 @@ pub fn recognise(argv: &[Bytes], head: &[u8], tail: &[u8]) -> Vec<TestResult> {
 pub fn report(path: &Bytes, content: &[u8]) -> Option<TestResult> {
     let mut result = junit::read(content)?;
     result.report = Some(path.clone());
+    agree(&mut result);
     Some(result)
+}
+
+/// No more names than failures: the others are of warnings, or of what a framework repeated.
+fn agree(result: &mut TestResult) {
+    result.failing.truncate(usize::try_from(result.failed).unwrap_or(usize::MAX));
 }
 
 fn result(framework: &str) -> TestResult {

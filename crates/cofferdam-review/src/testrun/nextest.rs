@@ -22,9 +22,11 @@ pub(super) fn recognise(text: &Lines) -> Option<TestResult> {
                 continue;
             }
         } else if let Some(result) = found.as_mut().filter(|_| listing)
-            && let Some(name) = failing(line)
+            && let Some((verdict, name)) = outcome(line)
         {
-            super::name(&mut result.failing, name);
+            if is_failure(verdict) {
+                super::name(&mut result.failing, name);
+            }
             continue;
         }
         listing = false;
@@ -82,19 +84,20 @@ fn without_remarks(list: &str) -> String {
         .collect()
 }
 
-/// `        FAIL [   0.251s] (3/6) sums tests::is_wrong`, `  TRY 3 FAIL [...]`, `     SIGSEGV [...]`.
-fn failing(line: &str) -> Option<&str> {
+/// `        FAIL [   0.251s] (3/6) sums tests::is_wrong`, `  TRY 3 FAIL [...]`, `     SIGSEGV [...]`: what came of a test, and
+/// its name.
+fn outcome(line: &str) -> Option<(&str, &str)> {
     let (status, rest) = status(line)?;
-    let (_, mut name) = rest.strip_prefix('[')?.split_once("s] ")?;
-    let last = status.rsplit(' ').next()?;
-    let failed = last.starts_with("FAIL")
-        || last.starts_with("SIG")
-        || matches!(last, "TIMEOUT" | "ABORT" | "TMT" | "XFAIL" | "LEAK-FAIL");
-    if name.starts_with('(')
-        && let Some((place, rest)) = name.split_once(") ")
-        && place.contains('/')
-    {
-        name = rest;
-    }
-    failed.then_some(name)
+    let (_, name) = rest.strip_prefix('[')?.split_once("s] ")?;
+    let name = match name.strip_prefix('(').and_then(|n| n.split_once(") ")) {
+        Some((place, name)) if place.contains('/') => name,
+        _ => name,
+    };
+    Some((status.rsplit(' ').next()?, name))
+}
+
+fn is_failure(verdict: &str) -> bool {
+    verdict.starts_with("FAIL")
+        || verdict.starts_with("SIG")
+        || matches!(verdict, "TIMEOUT" | "ABORT" | "TMT" | "XFAIL" | "LEAK-FAIL")
 }

@@ -55,7 +55,8 @@ impl Session {
         if progress(line) {
             self.evidence = true;
         }
-        if let Some(name) = line.strip_prefix("FAILED ").or_else(|| line.strip_prefix("ERROR ")) {
+        let kinds = ["FAILED ", "ERROR ", "SUBFAILED"];
+        if let Some(name) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) {
             super::name(&mut self.failing, name.split(" - ").next().unwrap_or(name));
         }
         // With a header the summary has bars of the same length, unless it is longer itself; quietly it has none.

@@ -34,10 +34,10 @@ pub(crate) enum RecordError {
     Store(#[from] crate::store::StoreError),
     #[error("the bases of the workspace cannot be kept: {0}")]
     Workspace(#[from] WorkspaceError),
-    #[error("directory renames that were cut off cannot be taken back: {0}")]
-    Renames(std::io::Error),
     #[error("the table of agents shipped with the program does not read: {0}")]
     Agents(toml::de::Error),
+    #[error("directory renames that were cut off cannot be taken back: {0}")]
+    Renames(std::io::Error),
     #[error("the plan does not serialise: {0}")]
     Plan(#[from] serde_json::Error),
 }

@@ -123,6 +123,10 @@ fn main() {
     per("verify, per event", total, check);
     per("reopen, per event", total, timed(|| drop(Log::reopen(&evidence, key.clone()).unwrap())));
 
+    per("prepare the search for 20 secrets", 100, timed(|| (0..100).for_each(|_| drop(striker()))));
+    let before = status("VmHWM");
+    per("prepare the search for 8 KiB of secrets", 1, timed(|| drop(Striker::new(&most_secrets()).unwrap())));
+    println!("  most memory {} KiB, before {before} KiB", status("VmHWM"));
     sustained(dir.path(), &key);
 
     const LINES: u32 = 1_000_000;
@@ -198,6 +202,17 @@ fn striker() -> Striker {
         secrets.add(&format!("TOKEN_{n}"), value.as_bytes()).unwrap();
     }
     Striker::new(&secrets).unwrap()
+}
+
+/// As much as is taken, in short values, which have the most forms: 32 of 250 bytes.
+fn most_secrets() -> Secrets {
+    let mut secrets = Secrets::default();
+    for n in 0..32u8 {
+        let value: Vec<u8> =
+            (0..250u32).map(|at| b'!' + ((at * at + at / 7 + u32::from(n) * 31 * at) % 90) as u8).collect();
+        secrets.add(&format!("LONG_{n}"), &value).unwrap();
+    }
+    secrets
 }
 
 fn status(field: &str) -> u64 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::Engine;
+use base64::engine::GeneralPurpose;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use cofferdam_core::bytes::hex;
 
@@ -10,11 +11,14 @@ use crate::secrets::is_plain;
 
 /// Where base64(1) and openssl(1) break their lines.
 const WRAPS: [usize; 2] = [76, 64];
+/// Values longer than this (private keys) are searched for in fewer forms.
+const LONG: usize = 256;
 /// Fewest bytes of a line or piece of a value that is searched for by itself.
 const MIN_PIECE: usize = 16;
 
 /// All forms of a value: itself, its longer lines, in JSON strings, percent-encoded, in base64 wherever it begins within
-/// a group of three bytes, in hexadecimal digits, and each of these in a JSON string.
+/// a group of three bytes, in hexadecimal digits, and each of these in a JSON string. Of long values: themselves, their
+/// lines, in a JSON string, in the standard base64, and in lower-case hexadecimal digits.
 pub(crate) fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut forms = BTreeSet::new();
     forms.insert(value.to_vec());
@@ -22,9 +26,16 @@ pub(crate) fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
     // The frame of a PEM file is the same for everybody.
     let secret_line = |line: &&[u8]| line.len() >= MIN_PIECE && !line.starts_with(b"-----") && !is_plain(line);
     forms.extend(lines.filter(secret_line).map(<[u8]>::to_vec));
-    percent(value, &mut forms);
-    base64(value, &mut forms);
     forms.insert(hex(value).into_bytes());
+    if value.len() > LONG {
+        base64(value, &[BASE64_STANDARD_NO_PAD], &mut forms);
+        forms.extend(
+            std::str::from_utf8(value).ok().and_then(|text| json(text).into_iter().next()).map(String::into_bytes),
+        );
+        return forms;
+    }
+    base64(value, &[BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD], &mut forms);
+    percent(value, &mut forms);
     forms.insert(hex(value).to_ascii_uppercase().into_bytes());
     let plain: Vec<Vec<u8>> = forms.iter().cloned().collect();
     for form in plain.iter().filter_map(|form| std::str::from_utf8(form).ok()) {
@@ -80,12 +91,12 @@ fn percent(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
 
 /// base64 (RFC 4648 §4 and §5) with none, one and two bytes of something else before the value in its first group:
 /// the characters that the value alone decides. Also the lines of a value that begins a wrapped text.
-fn base64(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+fn base64(value: &[u8], alphabets: &[GeneralPurpose], forms: &mut BTreeSet<Vec<u8>>) {
     for before in 0..3usize {
         let shifted = [&[0; 2][..before], value].concat();
         // A character holds six bits: those that share some with a neighbour are not the value's alone.
         let (first, last) = ((before * 8).div_ceil(6), shifted.len() * 8 / 6);
-        for encoded in [BASE64_STANDARD_NO_PAD.encode(&shifted), BASE64_URL_SAFE_NO_PAD.encode(&shifted)] {
+        for encoded in alphabets.iter().map(|alphabet| alphabet.encode(&shifted)) {
             let own = &encoded.as_bytes()[first..last];
             forms.insert(own.to_vec());
             if before == 0 {
@@ -140,9 +151,11 @@ mod tests {
     fn lines_of_a_key_are_found_by_themselves_and_its_frame_is_not() {
         let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
         let key = format!("-----BEGIN PRIVATE KEY-----\n{line}\n{line}Z\n-----END PRIVATE KEY-----\n");
-        let forms = forms(key.as_bytes());
+        let forms = super::forms(key.as_bytes());
         assert!(forms.contains(line.as_bytes()));
         assert!(!forms.contains(&b"-----BEGIN PRIVATE KEY-----"[..]));
+        let long = format!("{key}{key}{key}{key}");
+        assert!(long.len() > LONG && super::forms(long.as_bytes()).contains(long.replace('\n', "\\n").as_bytes()));
         let wrapped = BASE64_STANDARD_NO_PAD.encode(&key);
         assert!(forms.contains(&wrapped.as_bytes()[76..152]));
     }

@@ -14,9 +14,10 @@ const MIN_DIFFERENT: usize = 5;
 /// shorter one may be an ordinary word, or one of the words of the event format.
 const MIN_PLAIN: usize = 16;
 /// Most bytes of a value.
-const MAX_VALUE: usize = 8 << 10;
-/// Most bytes of all values: their encodings take about twelve times as many, and the automaton some of each.
-const MAX_ALL: usize = 16 << 10;
+const MAX_VALUE: usize = 4 << 10;
+/// Most bytes of all values: the forms have ten to thirty times as many, and the automaton takes about 60 bytes for each
+/// while it is built. The monitor's memory is bounded.
+const MAX_ALL: usize = 8 << 10;
 const MAX_NAME: usize = 64;
 
 /// Secret values by name. They are serialised only to hand them from the client to the monitor, in sealed memory; they
@@ -45,7 +46,7 @@ pub enum Refused {
     /// It has fewer than 5 different bytes, or is one plain word or number of fewer than 16.
     #[error("it is too plain: ordinary text would be struck with it")]
     Plain,
-    /// It has more than 8 KiB, or all values together would have more than 16 KiB.
+    /// It has more than 4 KiB, or all values together would have more than 8 KiB.
     #[error("it is longer than {MAX_VALUE} bytes, or all values together than {MAX_ALL}")]
     Long,
 }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn all_values_together_are_bounded() {
         let mut secrets = Secrets::default();
-        let value = |n: usize| format!("{n:04}-aB3$x").into_bytes().repeat(400);
+        let value = |n: usize| format!("{n:04}-aB3$x").into_bytes().repeat(200);
         let taken = (0..10).take_while(|n| secrets.add("A", &value(*n)).is_ok()).count();
         assert_eq!(taken, MAX_ALL / value(0).len());
         assert_eq!(secrets.add("B", &value(9)), Err(Refused::Long));

@@ -65,7 +65,7 @@ pub fn compare(evidence: &Path, layers: &Layers, project: &Path) -> Result<Agree
     let passed_over: HashSet<&Bytes> = changes.problems.iter().map(|problem| &problem.path).collect();
     let found: BTreeMap<&Bytes, &Change> = changes.changes.iter().map(|change| (&change.path, change)).collect();
 
-    let is_struck = |path: &Bytes| MARKS.iter().any(|mark| path.0.windows(mark.len()).any(|part| part == *mark));
+    let is_struck = |path: &Bytes| MARKS.iter().any(|mark| memchr::memmem::find(&path.0, mark).is_some());
     agreement.struck = chains.changed().filter(|(path, _)| is_struck(path)).count() as u64;
     let mut unrecorded = Vec::new();
     for (path, change) in &found {

@@ -71,6 +71,9 @@ const SETTINGS: &[&str] = &[
     "PUBLIC",
 ];
 
+/// Words before `KEY` that make it another kind of key.
+const ORDINARY_KEYS: &[&str] = &["PUBLIC", "SORT", "PRIMARY", "PARTITION", "FOREIGN", "CACHE", "HOT", "COMPOSE"];
+
 /// Names with a word of these that are no secrets.
 const NEITHER: &[&str] = &["PWD", "OLDPWD"];
 
@@ -155,7 +158,7 @@ fn names_secret(name: &str) -> bool {
     match *last {
         "URL" | "URI" => before.contains(&"WEBHOOK"),
         "ID" => before.ends_with(&["ACCESS", "KEY"]),
-        last if key(last) => !before.is_empty() && !before.contains(&"PUBLIC"),
+        last if key(last) => !before.is_empty() && !before.iter().any(|word| ORDINARY_KEYS.contains(word)),
         _ => {
             words.iter().any(|word| WORDS.contains(word) || ENDS.iter().any(|end| word.ends_with(end)))
                 || words.windows(2).any(|w| w == ["CONNECTION", "STRING"])
@@ -266,6 +269,7 @@ mod tests {
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
             "TOKENIZERS_PARALLELISM",
             "SIGNING_PUBLIC_KEY",
+            "SORT_KEY",
             "DESKTOP_SESSION",
             "KEYBOARD",
             "BYPASS_CACHE",

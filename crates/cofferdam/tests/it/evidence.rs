@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::bytes::hex;
-use cofferdam_evidence::Bundle;
+use cofferdam_evidence::{Bundle, Options, verify};
 
+use crate::corpus::{Files, corpus, judge};
 use crate::support::pty::Session;
 use crate::support::{Repo, Scene, unique};
 
@@ -192,4 +193,26 @@ fn layers_agree_after_a_promotion_and_when_the_tree_moves_on() {
     assert_eq!(repo.json(0, &["verify", &run, "--json"])["layers"]["agree"], true);
     repo.expect(0, &["discard", &run, "--yes"]);
     assert!(repo.json(0, &["verify", &run, "--json"])["layers"].is_null());
+}
+
+/// A run long enough for several checkpoints, on a terminal, so that its output is kept.
+fn real_run(repo: &Repo) -> PathBuf {
+    let script = "for n in 1 2 3 4 5 6 7 8; do echo line $n; echo $n > file-$n.txt; done; sleep 1.2; \
+                  rm file-3.txt; echo again > a.txt; echo ok";
+    let mut session = repo.on_terminal(&["run", "--", "sh", "-c", script]);
+    assert_eq!(session.wait().code(), Some(0), "{}", session.screen());
+    repo.run_dir(&repo.latest()).join("evidence")
+}
+
+#[test]
+fn altered_evidence_of_real_runs_is_judged_alike_by_an_independent_verifier() {
+    let repo = Repo::new();
+    let (one, two) = (real_run(&repo), real_run(&repo));
+    let key = fs::read_to_string(one.join("key")).unwrap();
+    let published = verify(&one, &Options::default()).unwrap().commitment.unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let cases = corpus(&Files::read(&one), &Files::read(&two), published, 11, temporary.path());
+    assert!(cases.len() >= 200, "{}", cases.len());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cofferdam-evidence/tests/python/verify.py");
+    judge(&cases, key.trim(), &script, temporary.path());
 }

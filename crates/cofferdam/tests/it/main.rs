@@ -1,9 +1,15 @@
 //! The boundary, tried from end to end: every attack runs outside, where it must succeed, and inside an enclosure, where it
 //! must not, judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "what a test user without privileges cannot prove is said on standard error")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test user without privileges cannot prove is said on standard error"
+)]
 
 mod behaviour;
+#[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
+mod corpus;
 mod diff;
 mod evidence;
 mod files;

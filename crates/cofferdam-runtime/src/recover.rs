@@ -4,7 +4,7 @@ use cofferdam_core::event::{EndReason, EventKind, RunEnded};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey, Secrets, Striker, Writing};
 use cofferdam_workspace::Layers;
 
-use crate::monitor::{RecordError, record_end, write_end};
+use crate::monitor::{RecordError, record_end, write_end_of_log};
 use crate::store::{Run, Store, remove_run};
 
 /// Settles a run that nobody runs any more and that has no end: the log is verified, what was torn is named, the change
@@ -36,7 +36,8 @@ pub fn recover(run: &mut Run, secrets: impl FnOnce() -> Secrets) -> Result<Recov
     };
     gap("bytes of a half-written event, moved aside", recovery.torn_line.map_or(0, |t| t.bytes)).map_err(evidence)?;
     gap("events that no checkpoint covered when the monitor died", recovery.unsigned).map_err(evidence)?;
-    let salvaged = BlobStore::open(&run.evidence()).and_then(|b| b.striking(striker).salvage()).map_err(evidence)?;
+    let blobs = BlobStore::open(&run.evidence()).map_err(evidence)?.striking(striker);
+    let salvaged = blobs.salvage().map_err(evidence)?;
     gap("recordings cut when the monitor died", salvaged.len() as u64).map_err(evidence)?;
     let ended = RunEnded {
         reason: EndReason::MonitorDied,
@@ -56,8 +57,9 @@ pub fn recover(run: &mut Run, secrets: impl FnOnce() -> Secrets) -> Result<Recov
         .map_err(|e| failed(RecordError::Renames(e.into())))?;
     gap("directory renames cut off in the middle, taken back", restored.whole).map_err(evidence)?;
     gap("directory renames cut off in the middle, not taken back", restored.left).map_err(evidence)?;
-    let (ended, ..) = write_end(&mut log, &layers, ended).map_err(failed)?;
-    record_end(&run.directory.clone(), &mut run.record, &ended).map_err(failed)?;
+    let end = write_end_of_log(&mut log, &blobs, (&run.evidence(), &layers), ended).map_err(failed)?;
+    log.checkpoint().map_err(evidence)?;
+    record_end(&run.directory.clone(), &mut run.record, &end.ended).map_err(failed)?;
     Ok(Recovered::Settled)
 }
 

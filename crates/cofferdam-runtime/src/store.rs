@@ -244,6 +244,11 @@ impl Store {
         self.root.join("keys")
     }
 
+    /// The digests of programs that no enclosure can write, kept from run to run.
+    pub(crate) fn executables(&self) -> PathBuf {
+        self.root.join("executables.json")
+    }
+
     /// The persistent home of an agent in a project.
     pub fn home_directory(&self, project: &Path, agent: &str) -> PathBuf {
         let digest = Sha256::digest(&Bytes::from(project).0);

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cofferdam_core::Bytes;
 use cofferdam_core::change::FileKind;
+use cofferdam_core::{Bytes, Timestamp};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -59,6 +59,25 @@ impl Layers {
             base,
             index: OnceLock::new(),
         })
+    }
+
+    /// The same directories, with an index of bases that holds nothing but the run's start.
+    pub(crate) fn without_bases(&self, started: Option<Timestamp>) -> Result<Layers, WorkspaceError> {
+        let again = |fd: &OwnedFd, layer| fd.try_clone().map_err(WorkspaceError::std("hold", layer, "."));
+        Ok(Layers {
+            root: self.root.clone(),
+            upper: self.upper.clone(),
+            base: self.base.clone(),
+            root_fd: again(&self.root_fd, Layer::Real)?,
+            upper_fd: again(&self.upper_fd, Layer::Upper)?,
+            base_fd: again(&self.base_fd, Layer::Base)?,
+            index: OnceLock::from(Index { started, ..Index::default() }),
+        })
+    }
+
+    /// The index of bases, to add to; only of layers made [without bases](Layers::without_bases).
+    pub(crate) fn index_mut(&mut self) -> Option<&mut Index> {
+        self.index.get_mut()
     }
 
     /// The real tree's directory (`O_PATH`).

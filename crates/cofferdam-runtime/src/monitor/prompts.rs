@@ -43,7 +43,6 @@ impl Prompts {
         Prompts { blobs, typing: record_typing.then(Typing::default), input: Input::default(), origin: 0 }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the recorder of commands"))]
     /// The seq of the latest prompt, 0 (`run.started`) where there is none: what top commands come from.
     pub(super) fn origin(&self) -> u64 {
         self.origin

@@ -12,6 +12,7 @@ use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
 use super::cast::Cast;
+use super::files::Files;
 use super::prompts::Prompts;
 use super::relay::Witness;
 use crate::prepare::Prepared;
@@ -28,6 +29,10 @@ const RESCAN: Duration = Duration::from_millis(250);
 pub(crate) enum RecordError {
     #[error("the evidence cannot be written: {0}")]
     Evidence(#[from] cofferdam_evidence::Error),
+    #[error("the processes inside cannot be followed: {0}")]
+    Processes(std::io::Error),
+    #[error(transparent)]
+    Output(#[from] super::output::OutputError),
     #[error("the terminal cannot be recorded: {0}")]
     Recording(std::io::Error),
     #[error(transparent)]
@@ -52,7 +57,8 @@ pub(super) struct Recorder {
     pub(super) log: Log,
     pub(super) capture: Capture,
     pub(super) layers: Layers,
-    blobs: BlobStore,
+    pub(super) blobs: BlobStore,
+    pub(super) files: Files,
     striker: Striker,
     cast: Option<Cast>,
     prompts: Prompts,
@@ -96,14 +102,15 @@ impl Recorder {
         if let Some(from) = &plan.from {
             log.append(Some((0, Link::Parent)), EventKind::RunFrom(from.clone()))?;
         }
-        let prompts_blobs = BlobStore::open(&directory)?.striking(striker.clone());
-        let mut prompts = Prompts::new(prompts_blobs, plan.record_typing);
+        let files = Files::new(&layers)?;
+        let mut prompts = Prompts::new(BlobStore::open(&directory)?.striking(striker.clone()), plan.record_typing);
         prompts.at_start(&plan.enclosure.argv, &mut log)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
+            files,
             striker,
             cast: None,
             prompts,
@@ -113,25 +120,60 @@ impl Recorder {
         })
     }
 
+    /// Appends an event.
+    pub(super) fn append(&mut self, cause: Option<(u64, Link)>, what: EventKind) -> Result<u64, RecordError> {
+        Ok(self.log.append(cause, what)?)
+    }
+
+    /// What strikes the secrets out of evidence.
+    pub(super) fn striker(&self) -> Striker {
+        self.striker.clone()
+    }
+
+    /// The event that leads to the command.
+    pub(super) fn origin(&self) -> u64 {
+        self.prompts.origin()
+    }
+
+    /// Where large content goes.
+    pub(super) fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
     /// Looks at what appeared in the upper layer, and keeps the bases of it.
     pub(super) fn files_changed(&mut self) -> Result<(), RecordError> {
-        self.capture.on_readable()?;
+        let captured = self.capture.on_readable()?;
+        self.files.touched(captured);
+        Ok(())
+    }
+
+    /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
+    /// one.
+    pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
+        self.files_changed()?;
+        self.files.scan(&mut self.log, &self.blobs, running)
+    }
+
+    /// Records file changes, where that is due. `running` are the `process.exec` of the commands that run.
+    pub(super) fn files_if_due(&mut self, running: impl FnOnce() -> Vec<u64>) -> Result<(), RecordError> {
+        if self.files.due().is_some_and(|wait| wait.is_zero()) {
+            self.files.turn(&mut self.log, &self.blobs, &running())?;
+        }
         Ok(())
     }
 
     /// When something is due although nothing happens.
     pub(super) fn due(&self) -> Option<Duration> {
-        if self.capture.needs_rescans() {
-            return Some(RESCAN);
-        }
-        let signature = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
-        signature.into_iter().chain(self.prompts.input_due()).min()
+        let signing = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
+        let rescan = self.capture.needs_rescans().then_some(RESCAN);
+        [signing, rescan, self.files.due(), self.prompts.input_due()].into_iter().flatten().min()
     }
 
     /// Signs what came, at most once an interval.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), RecordError> {
         if self.capture.needs_rescans() && self.scanned.elapsed() >= RESCAN {
-            self.capture.rescan()?;
+            let captured = self.capture.rescan()?;
+            self.files.touched(captured);
             self.scanned = Instant::now();
         }
         self.prompts.input_if_due(&mut self.log)?;
@@ -209,7 +251,7 @@ impl Witness for Recorder {
 }
 
 /// The name of a variable of an environment.
-fn name_of(variable: &Bytes) -> Bytes {
+pub(super) fn name_of(variable: &Bytes) -> Bytes {
     let name = variable.0.split(|b| *b == b'=').next().unwrap_or_default();
     name.into()
 }

@@ -1,12 +1,16 @@
 //! One file a command.
 
+pub mod blame;
 pub mod diff;
 pub mod discard;
 pub mod doctor;
+pub mod index;
 pub mod list;
+pub mod log;
 pub mod manual;
 pub mod promote;
 pub mod run;
+pub mod stats;
 pub mod undo;
 pub mod verify;
 
@@ -17,6 +21,7 @@ use std::process::ExitCode;
 use cofferdam_core::Bytes;
 use cofferdam_core::change::Change;
 use cofferdam_core::event::FileChanged;
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::{Host, project_root};
 use cofferdam_runtime::promotion::Held;
 use cofferdam_runtime::recover::{Recovered, recover};
@@ -78,16 +83,7 @@ impl Target {
 
     /// A path as a person gives it, relative to the current directory, as one relative to the project's root.
     pub fn relative(&self, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
-        let root = self.run.record.project.as_path();
-        let full = normalised(&host.cwd.join(word));
-        match full.strip_prefix(root) {
-            Ok(path) => Ok(Bytes::from(path)),
-            Err(_) => Err(Failure::new(format!(
-                "{} is not in the project {}",
-                output::visible(full.as_os_str().as_encoded_bytes()),
-                root.display()
-            ))),
-        }
+        relative_to(self.run.record.project.as_path(), host, word)
     }
 
     /// Refuses paths that name nothing: a misspelt one must not pass for one without changes.
@@ -116,6 +112,19 @@ impl Target {
             None => Err(Failure::new(format!("no run of {} was promoted", project.display()))
                 .next("coffer list shows the runs")),
         }
+    }
+}
+
+/// A path as a person gives it, relative to the current directory, as one relative to a project's root.
+pub fn relative_to(root: &Path, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
+    let full = normalised(&host.cwd.join(word));
+    match full.strip_prefix(root) {
+        Ok(path) => Ok(Bytes::from(path)),
+        Err(_) => Err(Failure::new(format!(
+            "{} is not in the project {}",
+            output::visible(full.as_os_str().as_encoded_bytes()),
+            root.display()
+        ))),
     }
 }
 
@@ -198,16 +207,29 @@ pub fn change_set(layers: &Layers) -> Result<ChangeSet, Failure> {
     Ok(changes)
 }
 
+/// The runs of a listing, what could not be read said.
+pub fn readable(listing: Listing) -> Vec<Run> {
+    for run in &listing.broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
+    }
+    listing.runs
+}
+
+/// git's status letter of a change.
+pub fn letter(change: &FileChanged) -> char {
+    match (&change.before, &change.after) {
+        (None, _) => 'A',
+        (_, None) => 'D',
+        _ => 'M',
+    }
+}
+
 /// Changed paths with git's status letters; a long list ends with a count.
 pub fn listed(changed: &[FileChanged]) -> String {
     const MOST: usize = 20;
     let mut text = String::new();
     for change in changed.iter().take(MOST) {
-        let letter = match (&change.before, &change.after) {
-            (None, _) => 'A',
-            (_, None) => 'D',
-            _ => 'M',
-        };
+        let letter = letter(change);
         text.push_str(&format!("  {letter} {}\n", output::visible(&change.path.0)));
     }
     if changed.len() > MOST {

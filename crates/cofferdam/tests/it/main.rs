@@ -12,6 +12,9 @@ mod behaviour;
 mod corpus;
 mod diff;
 mod evidence;
+mod execs;
+mod execs_traced;
+mod file_changes;
 mod files;
 mod kernel;
 mod kills;
@@ -22,9 +25,13 @@ mod privileged;
 mod promote;
 mod promotion_kills;
 mod prompts;
+mod reading;
 mod rename;
 mod rerun;
 mod review_attacks;
+#[path = "../../../cofferdam-review/tests/it/session.rs"]
+#[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
+mod session;
 mod store;
 mod support;
 mod terminal;

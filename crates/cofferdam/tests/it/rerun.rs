@@ -426,3 +426,32 @@ fn nothing_goes_on_from_a_run_that_runs_and_a_repetition_is_not_promoted() {
     assert!(text.contains("has not ended"), "{text}");
     assert_eq!(scene::finish_child(live, b"\n").code(), Some(0));
 }
+
+#[test]
+fn a_command_is_repeated_as_the_recorder_saw_it() {
+    let repo = Repo::new();
+    repo.write("check.sh", CHECK);
+    repo.write(
+        "tool/test_it.py",
+        "import os, unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n        self.fail()\n    \
+         def test_that(self):\n        self.assertTrue(os.environ.get('ONCE'))\n",
+    );
+    repo.commit();
+    // The first directory is the run's own.
+    let run = repo.edit(
+        "mkdir -p sub/deep; cp check.sh sub; echo b > sub/deep/failing.txt; cd sub/deep\n\
+         DEBUG=1 sh ../check.sh 2>&1 | cat > /dev/null\n\
+         cd ../../tool; ONCE=1 python3 -m unittest 2>&1 | cat > /dev/null; true",
+    );
+    let done = rerun(&repo, 1, &run);
+    assert_eq!(verdicts(&done), ["reproduced", "not-reproduced"], "{done:#?}");
+    assert_eq!((&done[0]["was"]["code"], &done[0]["now"]["code"]), (&101.into(), &101.into()));
+    assert_eq!(done[0]["was"]["results"][0]["failing"], serde_json::json!(["tests::b"]));
+    assert!(done[0]["cwd"].as_str().unwrap().ends_with("/sub/deep"));
+    assert!(done[0]["variables"].as_array().unwrap().contains(&"DEBUG".into()), "{:?}", done[0]);
+    assert!(done[1]["argv"][0].as_str().unwrap().starts_with('/'), "{:?}", done[1]);
+    let told = done[1]["differences"][0].as_str().unwrap();
+    assert!(told.starts_with("1 passed and 1 failed then, 0 passed and 2 failed now (test_that"), "{told}");
+    let text = repo.expect(1, &["verify", &run, "--rerun"]);
+    assert!(text.contains("variables set inside, whose values are not recorded: ONCE"), "{text}");
+}

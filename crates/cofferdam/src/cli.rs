@@ -103,6 +103,23 @@ pub struct Options {
     pub dry_run: bool,
 }
 
+/// How coffer starts a run over another one's layers.
+#[derive(Debug, Default, Args)]
+pub struct OriginArgs {
+    /// Go on where this run ended
+    #[arg(long, hide = true, value_name = "RUN")]
+    pub from: Option<String>,
+    /// Keep nothing of this run but its evidence
+    #[arg(long, hide = true, requires = "from", value_parser = ["rerun"])]
+    pub purpose: Option<String>,
+    /// The run's id
+    #[arg(long, hide = true, value_name = "ID")]
+    pub id: Option<cofferdam_core::RunId>,
+    /// Where the command starts, inside
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+}
+
 /// `coffer run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  coffer run cargo test\n  coffer run -- claude -p \"fix the flaky test\"\n  \
@@ -110,6 +127,8 @@ pub struct Options {
 pub struct RunArgs {
     #[command(flatten)]
     pub options: Options,
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,

@@ -27,6 +27,7 @@ mod promotion_kills;
 mod prompts;
 mod reading;
 mod rename;
+mod rerun;
 mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]

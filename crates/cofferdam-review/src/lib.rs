@@ -2,5 +2,6 @@
 //!
 //! Everything here reads a run as hostile data: whoever ran inside chose the arguments, outputs and names in it.
 
+pub mod export;
 pub mod story;
 pub mod testrun;

@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod discard;
 pub mod doctor;
+pub mod export;
 pub mod list;
 pub mod manual;
 pub mod promote;

@@ -1,0 +1,292 @@
+//! The timeline: prompts and commands, nested by what caused them.
+
+use cofferdam_core::Timestamp;
+use cofferdam_core::event::{
+    BlobRef, CommandOutput, ProcessExec, ProcessExit, Prompt, PromptSource, Stream, TestResult,
+};
+use maud::{Markup, html};
+
+use super::super::text::{command_line, visible, visible_line};
+use super::super::{Content, Record, Result, Summary};
+use super::budget::Budget;
+use super::nodes::{Command, Node, Story, What};
+
+/// Most bytes of page for one output's head, and for its tail.
+const HEAD: usize = 6_000;
+const TAIL: usize = 4_000;
+/// Most bytes of page for a prompt.
+const PROMPT: usize = 20_000;
+/// Most bytes of a command in its line, and in what is folded.
+const LINE: usize = 160;
+const WHOLE: usize = 4_000;
+/// Most bytes of a blob that are read for its head and tail.
+const READ: u64 = 8 << 20;
+/// Commands that a folded command may have below it to stand open.
+const FEW: u64 = 12;
+
+pub(super) fn section(record: &Record, summary: &Summary, story: &Story, budget: &mut Budget) -> Result<Markup> {
+    let mut page = Page { record, story, began: summary.began, budget };
+    let items = page.items(&story.roots, 0)?;
+    Ok(html! {
+        section #timeline {
+            h2 { "Timeline" }
+            @if story.nodes.is_empty() { p .note { "No commands are recorded." } }
+            (items)
+            @if story.omitted > 0 { p .note { (story.omitted) " more notices and test runs are not on this page." } }
+        }
+    })
+}
+
+struct Page<'a> {
+    record: &'a Record,
+    story: &'a Story,
+    began: Timestamp,
+    budget: &'a mut Budget,
+}
+
+impl Page<'_> {
+    fn items(&mut self, nodes: &[usize], level: u8) -> Result<Markup> {
+        let mut all = Vec::with_capacity(nodes.len());
+        for at in nodes {
+            let node = &self.story.nodes[*at];
+            all.push(match &node.what {
+                What::Prompt(prompt) => self.prompt(node, prompt, level)?,
+                What::Command(command) => self.command(node, command, level)?,
+                What::Notice { text, grave } => html! {
+                    div .item {
+                        div .row {
+                            (self.at(node))
+                            span .what class=(if *grave { "warn" } else { "dim" }) { (visible_line(text.as_bytes())) }
+                        }
+                    }
+                },
+            });
+        }
+        Ok(html! { @for item in &all { (item) } })
+    }
+
+    fn at(&self, node: &Node) -> Markup {
+        let since = node.time.0.saturating_sub(self.began.0).max(0).unsigned_abs() / 1000;
+        html! { span .at title=(node.time) { "+" (duration(since)) } }
+    }
+
+    fn prompt(&mut self, node: &Node, prompt: &Prompt, level: u8) -> Result<Markup> {
+        let text = match self.record.content(&prompt.text, PROMPT as u64)? {
+            Content::Kept { bytes, .. } => visible(&bytes),
+            Content::Gone(why) => format!("[the text of this prompt {why}]"),
+        };
+        let how = match prompt.source {
+            PromptSource::Argument => "as an argument",
+            PromptSource::Stdin => "on standard input",
+            PromptSource::Typed => "typed",
+        };
+        let (shown, left) = self.budget.take(&text, PROMPT);
+        let mut line = visible_line(shown.lines().next().unwrap_or_default().as_bytes());
+        if shown.lines().count() > 1 {
+            line.push_str(" \u{2026}");
+        }
+        let below = self.items(&node.children, level)?;
+        Ok(html! {
+            details #{ "e" (node.seq) } .item .prompt open {
+                summary { (self.at(node)) span .what { "\u{201c}" (line) "\u{201d}" } span .end { "asked " (how) } }
+                div .body {
+                    @if shown.lines().count() > 1 { pre { (shown) } }
+                    @if left > 0 || prompt.bytes > prompt.text.size { p .note { "The prompt goes on; its rest is not on this page." } }
+                    (below)
+                }
+            }
+        })
+    }
+
+    fn command(&mut self, node: &Node, command: &Command, level: u8) -> Result<Markup> {
+        let line = command_line(&command.exec.argv, WHOLE);
+        let first = visible_line(line.as_bytes());
+        let short = shortened(&first, LINE);
+        let mut outputs = Vec::new();
+        for output in &command.outputs {
+            outputs.push(self.output(output)?);
+        }
+        let below = self.items(&node.children, level.saturating_add(1))?;
+        let open = level == 0 || (node.below > 0 && node.below <= FEW && node.failed > 0);
+        Ok(html! {
+            details #{ "e" (node.seq) } .item open[open] {
+                summary {
+                    (self.at(node))
+                    span .what {
+                        code { (short) }
+                        @for test in &command.tests { " " (counts(test)) }
+                    }
+                    span .end {
+                        (ending(command))
+                        @if node.below > 0 {
+                            " \u{b7} " (node.below) " inside"
+                            @if node.failed > 0 { ", " span .bad { (node.failed) " failed" } }
+                        }
+                    }
+                }
+                div .body {
+                    @if short != line { pre { (line) } }
+                    (facts(node, command))
+                    @for output in &outputs { (output) }
+                    (below)
+                    @if node.hidden > 0 { p .note { (node.hidden) " more commands inside are not on this page." } }
+                }
+            }
+        })
+    }
+
+    /// Head and tail of an output.
+    fn output(&mut self, output: &CommandOutput) -> Result<Markup> {
+        let name = match output.stream {
+            Stream::Stdout => "standard output",
+            Stream::Stderr => "standard error",
+            Stream::Both | Stream::Terminal => "output",
+        };
+        let parts = match kept(self.record, &output.blob)? {
+            Ok(bytes) => parts(&bytes, output),
+            Err(why) => return Ok(html! { p .note { (name) ", " (size(output.bytes)) ": its content " (why) } }),
+        };
+        let (head, cut) = self.budget.take(&parts.head, HEAD);
+        let tail = if cut > 0 || !parts.tail.is_empty() {
+            let rest = if parts.tail.is_empty() { &parts.head[head.len()..] } else { &parts.tail };
+            last_lines(rest, TAIL, self.budget)
+        } else {
+            ""
+        };
+        let whole = cut == 0 && parts.tail.is_empty() && output.dropped == 0;
+        Ok(html! {
+            p .note {
+                (name) ", " (size(output.bytes))
+                @if output.dropped > 0 { "; " (size(output.dropped)) " in the middle were not recorded" }
+                @if !whole { "; only its head and tail are on this page" }
+            }
+            @if !head.is_empty() { pre { (head) } }
+            @if !whole { p .note { "\u{2026}" } }
+            @if !tail.is_empty() { pre { (tail) } }
+        })
+    }
+}
+
+/// What is worth a line below a command.
+fn facts(node: &Node, command: &Command) -> Markup {
+    let ProcessExec { pid, executable, cwd, unconfirmed, .. } = &command.exec;
+    html! {
+        p .note {
+            "event " (node.seq) ", process " (pid) ", " code { (visible_line(&executable.path.0)) }
+            " in " code { (visible_line(&cwd.0)) }
+            @if let Some(memory) = command.exit.as_ref().and_then(|exit| exit.memory) {
+                ", at most " (size(memory.saturating_mul(1024))) " of memory"
+            }
+            @if *unconfirmed { ", " span .warn { "arguments not confirmed" } }
+        }
+        @if !command.files.is_empty() {
+            p .note {
+                "while it ran, changed: "
+                @for (n, path) in command.files.iter().enumerate() {
+                    @if n > 0 { ", " }
+                    code { (visible_line(&path.0)) }
+                }
+                @if command.more_files > 0 { " and " (command.more_files) " more" }
+            }
+        }
+        @for test in &command.tests {
+            @if !test.failing.is_empty() {
+                p .note { span .bad { "failing: " } (visible_line(test.failing.join(", ").as_bytes())) }
+            }
+        }
+    }
+}
+
+fn ending(command: &Command) -> Markup {
+    let Some(ProcessExit { code, signal, microseconds, .. }) = &command.exit else {
+        return html! { @if command.replaced { "became another" } @else { span .warn { "no end recorded" } } };
+    };
+    html! {
+        @match (code, signal) {
+            (_, Some(signal)) => span .bad { "signal " (signal) },
+            (Some(0), _) => "exit 0",
+            (Some(code), _) => span .bad { "exit " (code) },
+            (None, None) => span .warn { "ended" },
+        }
+        ", " (duration(*microseconds))
+    }
+}
+
+/// A test run in a few words.
+pub(super) fn counts(test: &TestResult) -> Markup {
+    let style = if test.failed > 0 { "bad" } else { "good" };
+    html! {
+        span .tag class=(style) {
+            (visible_line(test.framework.as_bytes())) ": " (test.passed) " passed"
+            @if test.failed > 0 { ", " (test.failed) " failed" }
+        }
+    }
+}
+
+struct Parts {
+    head: String,
+    tail: String,
+}
+
+/// The two pieces of an output: the recorder may have left out its middle.
+fn parts(bytes: &[u8], output: &CommandOutput) -> Parts {
+    let split = if output.dropped == 0 {
+        bytes.len()
+    } else {
+        bytes.len().min(usize::try_from(output.head).unwrap_or(usize::MAX))
+    };
+    let (head, tail) = bytes.split_at(split);
+    Parts { head: visible(head), tail: visible(tail) }
+}
+
+/// A blob's content as far as it is read; the inner error is what became of it.
+fn kept(record: &Record, blob: &BlobRef) -> Result<std::result::Result<Vec<u8>, String>> {
+    Ok(match record.content(blob, READ)? {
+        Content::Kept { bytes, .. } => Ok(bytes),
+        Content::Gone(why) => Err(why),
+    })
+}
+
+/// The last lines of a text that fit.
+fn last_lines<'t>(text: &'t str, most: usize, budget: &mut Budget) -> &'t str {
+    // A character is at most six bytes of page: what may be too much is left to the budget.
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    let start = if start == 0 { 0 } else { text[start..].find('\n').map_or(start, |line| start + line + 1) };
+    budget.take(&text[start..], most).0
+}
+
+/// At most `most` bytes, and an ellipsis where there were more.
+fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}\u{2026}", &text[..end])
+}
+
+/// Bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// Microseconds for people.
+pub(super) fn duration(microseconds: u64) -> String {
+    let seconds = microseconds / 1_000_000;
+    match seconds {
+        0 => format!("{} ms", microseconds / 1000),
+        1..60 => format!("{seconds}.{} s", microseconds / 100_000 % 10),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}

@@ -1,0 +1,143 @@
+//! The predicate Test Result v0.1 of a test run.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{Event, EventKind, ProcessExec, TestResult};
+use cofferdam_workspace::diff::Diff;
+use serde_json::{Value, json};
+
+use super::Summary;
+use super::in_toto::event_uri;
+use super::text::text;
+
+/// The last test run of a framework.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    /// Its event.
+    pub seq: u64,
+    /// What it said.
+    pub result: TestResult,
+    /// The command, where the log has it.
+    pub command: Option<(u64, ProcessExec)>,
+    /// Files of the final diff that changed after that command had started: what was tested is not what there is.
+    pub stale: u64,
+}
+
+/// Finds them, event by event.
+pub(super) struct LastTests {
+    wanted: HashSet<Bytes>,
+    commands: HashMap<u64, ProcessExec>,
+    changes: Vec<(u64, Bytes)>,
+    last: BTreeMap<String, Last>,
+}
+
+impl LastTests {
+    /// `diff` says which files count: a test run writes caches, too.
+    pub(super) fn of(diff: &Diff) -> LastTests {
+        let paths = diff.files.iter().flat_map(|file| [file.old_path.clone(), file.new_path.clone()]);
+        LastTests { wanted: paths.collect(), commands: HashMap::new(), changes: Vec::new(), last: BTreeMap::new() }
+    }
+
+    pub(super) fn event(&mut self, event: &Event) {
+        match &event.what {
+            EventKind::ProcessExec(exec) => drop(self.commands.insert(event.seq, exec.clone())),
+            EventKind::ProcessExit(_) => {}
+            EventKind::FileChanged(change) if self.wanted.contains(&change.path) => {
+                self.changes.push((event.seq, change.path.clone()));
+            }
+            EventKind::TestResult(result) => {
+                let command = event.cause.and_then(|seq| Some((seq, self.commands.get(&seq)?.clone())));
+                let last = Last { seq: event.seq, result: result.clone(), command, stale: 0 };
+                self.last.insert(result.framework.clone(), last);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<Last> {
+        let LastTests { changes, last, .. } = self;
+        let stale = |since: u64| {
+            let later = changes.iter().filter(|(seq, _)| *seq > since).map(|(_, path)| path);
+            later.collect::<HashSet<_>>().len() as u64
+        };
+        let all = last.into_values();
+        all.map(|last| Last { stale: stale(last.command.as_ref().map_or(last.seq, |(seq, _)| *seq)), ..last }).collect()
+    }
+}
+
+/// The predicate. The names of tests that passed are not recorded, their number is. `WARNED` is a run without a failure
+/// that cannot be taken for one of the final diff as it stands, or that passed nothing.
+pub(super) fn predicate(summary: &Summary, last: &Last) -> Value {
+    let Last { seq, result, command, stale } = last;
+    let verdict = match (result.failed, result.passed, stale) {
+        (1.., ..) => "FAILED",
+        (0, 1.., 0) => "PASSED",
+        _ => "WARNED",
+    };
+    let configuration = match command {
+        Some((seq, exec)) => {
+            let mut resource = json!({
+                "name": text(&exec.executable.path.0),
+                "uri": event_uri(summary, *seq),
+                "annotations": {
+                    "arguments": exec.argv.iter().map(|word| text(&word.0)).collect::<Vec<_>>(),
+                    "cwd": text(&exec.cwd.0),
+                },
+            });
+            if let Some(digest) = exec.executable.digest {
+                resource["digest"] = json!({"sha256": digest});
+            }
+            resource
+        }
+        None => json!({"name": result.framework, "uri": event_uri(summary, *seq)}),
+    };
+    json!({
+        "result": verdict,
+        "configuration": [configuration],
+        "url": event_uri(summary, *seq),
+        "failedTests": result.failing,
+        "cofferdam_framework": result.framework,
+        "cofferdam_counts": {"passed": result.passed, "failed": result.failed, "skipped": result.skipped},
+        "cofferdam_filesChangedSince": stale,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::samples::Sample;
+
+    #[test]
+    fn what_changed_after_the_tests_is_no_pass() {
+        let summary = Sample::whole().record().summary().unwrap();
+        let result =
+            |passed, failed| TestResult { framework: "pytest".into(), passed, failed, ..TestResult::default() };
+        let said = |passed, failed, stale| {
+            let last = Last { seq: 7, result: result(passed, failed), command: None, stale };
+            predicate(&summary, &last)["result"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(said(3, 0, 0), "PASSED");
+        assert_eq!(said(3, 0, 1), "WARNED");
+        assert_eq!(said(0, 0, 0), "WARNED");
+        assert_eq!(said(3, 1, 1), "FAILED");
+    }
+
+    #[test]
+    fn changes_count_from_the_commands_start_and_only_in_the_diff() {
+        let mut tests = LastTests::of(&Diff::default());
+        tests.wanted = HashSet::from(["a".into()]);
+        let summary = Sample::whole().record().summary().unwrap();
+        let mut event = |seq, cause, what| tests.event(&Event { seq, time: summary.began, cause, link: None, what });
+        let changed =
+            |path: &str| EventKind::FileChanged(cofferdam_core::event::FileChanged::new(path.into(), None, None));
+        event(1, None, changed("a"));
+        event(2, None, EventKind::ProcessExec(ProcessExec::default()));
+        event(3, None, changed("a"));
+        event(4, None, changed("a"));
+        event(5, None, changed("cache"));
+        event(6, Some(2), EventKind::TestResult(TestResult { framework: "x".into(), ..TestResult::default() }));
+        let found = tests.finish();
+        assert_eq!((found.len(), found[0].stale, found[0].command.as_ref().unwrap().0), (1, 1, 2));
+    }
+}

@@ -5,6 +5,7 @@
 
 mod behaviour;
 mod diff;
+mod export;
 mod files;
 mod kernel;
 mod kills;

@@ -32,7 +32,7 @@ pub(super) fn tests(story: &Story) -> Markup {
                                 tr .item {
                                     td { (command(story, run.cause, &run.result.framework)) }
                                     td .n { (run.result.passed) }
-                                    td .n class=[(run.result.failed > 0).then_some("bad")] { (run.result.failed) }
+                                    td .n .bad[run.result.failed > 0] { (run.result.failed) }
                                     td .n { (run.result.skipped) }
                                     td .n { @if let Some(took) = run.result.milliseconds { (duration(took.saturating_mul(1000))) } }
                                     td { (visible_line(run.result.failing.join(", ").as_bytes())) }

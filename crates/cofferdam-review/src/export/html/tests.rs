@@ -81,6 +81,7 @@ const MADE: &[(&str, &[&str])] = &[
 /// Checks a page as a browser would read it; its text.
 fn only_what_the_templates_made(page: &str) -> String {
     let parsed = Html::parse_document(page);
+    assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
     let mut text = String::new();
     for node in parsed.tree.nodes() {
         match node.value() {

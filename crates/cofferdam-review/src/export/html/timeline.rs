@@ -56,7 +56,7 @@ impl Page<'_> {
                     div .item {
                         div .row {
                             (self.at(node))
-                            span .what class=(if *grave { "warn" } else { "dim" }) { (visible_line(text.as_bytes())) }
+                            span .what .warn[*grave] .dim[!*grave] { (visible_line(text.as_bytes())) }
                         }
                     }
                 },
@@ -216,7 +216,7 @@ fn ending(command: &Command) -> Markup {
 pub(super) fn counts(test: &TestResult) -> Markup {
     let style = if test.failed > 0 { "bad" } else { "good" };
     html! {
-        span .tag class=(style) {
+        span .tag .(style) {
             (visible_line(test.framework.as_bytes())) ": " (test.passed) " passed"
             @if test.failed > 0 { ", " (test.failed) " failed" }
         }

@@ -227,6 +227,9 @@ fn a_commit_is_bound_to_its_run_and_only_when_asked() {
     repo.git(&dir, &["config", "user.email", "t@example.org"]);
     repo.expect(0, &["export", "-f", "trailer", "--git-note", "HEAD"]);
     assert!(!repo.scene.home.join("hooked").exists(), "a hook ran");
+    // It would have: git alone runs it.
+    repo.git(&dir, &["notes", "--ref=refs/notes/other", "add", "-m", "x", "HEAD"]);
+    assert!(repo.scene.home.join("hooked").exists());
     let noted = notes().out();
     assert!(noted.contains(&format!("Cofferdam-Run: {run}")) && noted.contains("Cofferdam-Log: "), "{noted}");
     // A note that is there is the person's, and stays.

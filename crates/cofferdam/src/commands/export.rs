@@ -127,10 +127,12 @@ fn final_diff(layers: &cofferdam_workspace::Layers, format: Format) -> Result<Di
         context: if format == Format::AgentTrace { 0 } else { 3 },
         ..DiffOptions::default()
     };
-    let diff = compute(layers, &changes, &options)?;
+    let mut diff = compute(layers, &changes, &options)?;
     for problem in diff.problems.iter().take(10) {
         output::complain(&problem.to_string());
     }
+    // What the scan could not read is missing from the diff as much as what could not be compared.
+    diff.problems.extend(changes.problems);
     Ok(diff)
 }
 

@@ -29,7 +29,7 @@ fn diff_of(files: &[(&[u8], String)]) -> Diff {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let layers = Layers::open(&at("real"), &at("upper"), &at("base")).unwrap();
+    let layers = Layers::open(at("real"), at("upper"), at("base")).unwrap();
     let changes = change_set(&layers, &ChangeOptions::default()).unwrap();
     compute(&layers, &changes, &DiffOptions::default()).unwrap()
 }

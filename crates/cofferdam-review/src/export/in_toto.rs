@@ -43,7 +43,8 @@ pub fn write(record: &Record, diff: &Diff, key: &RecorderKey, out: &mut impl Wri
         trace.event(&summary, &event);
     }
     let mut statements = vec![(RUNTIME_TRACE, trace.predicate(&summary))];
-    statements.extend(tests.finish().iter().map(|last| (TEST_RESULT, predicate(&summary, last))));
+    let tests = tests.finish(record.events()?)?;
+    statements.extend(tests.iter().map(|last| (TEST_RESULT, predicate(&summary, last))));
     for (kind, predicate) in statements {
         let statement =
             json!({"_type": STATEMENT, "subject": [subject], "predicateType": kind, "predicate": predicate});

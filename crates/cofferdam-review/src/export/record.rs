@@ -31,6 +31,17 @@ pub enum Content {
     Gone(String),
 }
 
+/// Both ends of a blob.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// Its first bytes.
+    pub head: Vec<u8>,
+    /// Its last bytes.
+    pub tail: Vec<u8>,
+    /// How many lie between them.
+    pub between: u64,
+}
+
 /// The frame of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -168,6 +179,35 @@ impl Record {
         }
     }
 
+    /// The first `head` bytes of a blob and the last `tail` of the others; the inner error is what became of it, as a
+    /// clause.
+    pub(super) fn ends(&self, blob: &BlobRef, head: usize, tail: usize) -> Result<std::result::Result<Ends, String>> {
+        let mut reader = match self.blobs.get(blob) {
+            Ok(reader) => reader,
+            Err(_) => {
+                return Ok(match self.content(blob, 0)? {
+                    Content::Gone(why) => Err(why),
+                    Content::Kept { .. } => Err("cannot be read".into()),
+                });
+            }
+        };
+        let mut ends = Ends::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Ok(ends)),
+                Ok(n) => n,
+                Err(e) => return Ok(Err(damaged(&e))),
+            };
+            let (first, rest) = buffer[..n].split_at(n.min(head - ends.head.len()));
+            ends.head.extend_from_slice(first);
+            ends.tail.extend_from_slice(rest);
+            let over = ends.tail.len().saturating_sub(tail);
+            ends.between += over as u64;
+            ends.tail.drain(..over);
+        }
+    }
+
     /// A blob as a stream, verified on the way.
     pub(super) fn blob(&self, blob: &BlobRef) -> std::result::Result<cofferdam_evidence::BlobReader, Error> {
         self.blobs.get(blob)
@@ -189,5 +229,31 @@ pub(super) fn blobs_of(what: &EventKind) -> Vec<&BlobRef> {
             p.paths.iter().filter_map(|change| change.version.as_ref()).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_evidence::BlobStore;
+
+    use super::*;
+    use crate::export::samples::Sample;
+
+    #[test]
+    fn both_ends_of_a_blob() {
+        let sample = Sample::bare();
+        let text: Vec<u8> = (0..200_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let store = BlobStore::open(sample.dir()).unwrap();
+        let blob = store.put(&text[..]).unwrap();
+        let record = sample.record();
+        let ends = |head, tail| record.ends(&blob, head, tail).unwrap().unwrap();
+        let both = ends(70_000, 10);
+        assert_eq!((&both.head[..], &both.tail[..]), (&text[..70_000], &text[text.len() - 10..]));
+        assert_eq!(both.between, 800_000 - 70_010);
+        assert_eq!(ends(usize::MAX, 10), Ends { head: text.clone(), ..Ends::default() });
+        let joined = ends(100, 1 << 20);
+        assert_eq!(([joined.head, joined.tail].concat(), joined.between), (text, 0));
+        store.remove(&blob, "private").unwrap();
+        assert_eq!(record.ends(&blob, 1, 1).unwrap(), Err("was removed on purpose".into()));
     }
 }

@@ -7,9 +7,9 @@ use cofferdam_core::event::{Event, EventKind, ProcessExec, TestResult};
 use cofferdam_workspace::diff::Diff;
 use serde_json::{Value, json};
 
-use super::Summary;
 use super::in_toto::event_uri;
 use super::text::text;
+use super::{Result, Summary};
 
 /// The last test run of a framework.
 #[derive(Clone, Debug)]
@@ -24,45 +24,58 @@ pub(super) struct Last {
     pub stale: u64,
 }
 
-/// Finds them, event by event.
+/// Finds them, event by event. A long run is not held in memory for it: the commands come in a second reading.
 pub(super) struct LastTests {
     wanted: HashSet<Bytes>,
-    commands: HashMap<u64, ProcessExec>,
     changes: Vec<(u64, Bytes)>,
-    last: BTreeMap<String, Last>,
+    last: BTreeMap<String, (u64, Option<u64>, TestResult)>,
 }
 
 impl LastTests {
     /// `diff` says which files count: a test run writes caches, too.
     pub(super) fn of(diff: &Diff) -> LastTests {
         let paths = diff.files.iter().flat_map(|file| [file.old_path.clone(), file.new_path.clone()]);
-        LastTests { wanted: paths.collect(), commands: HashMap::new(), changes: Vec::new(), last: BTreeMap::new() }
+        LastTests { wanted: paths.collect(), changes: Vec::new(), last: BTreeMap::new() }
     }
 
     pub(super) fn event(&mut self, event: &Event) {
         match &event.what {
-            EventKind::ProcessExec(exec) => drop(self.commands.insert(event.seq, exec.clone())),
-            EventKind::ProcessExit(_) => {}
             EventKind::FileChanged(change) if self.wanted.contains(&change.path) => {
                 self.changes.push((event.seq, change.path.clone()));
             }
             EventKind::TestResult(result) => {
-                let command = event.cause.and_then(|seq| Some((seq, self.commands.get(&seq)?.clone())));
-                let last = Last { seq: event.seq, result: result.clone(), command, stale: 0 };
+                let last = (event.seq, event.cause, result.clone());
                 self.last.insert(result.framework.clone(), last);
             }
             _ => {}
         }
     }
 
-    pub(super) fn finish(self) -> Vec<Last> {
+    /// The test runs that were found, with their commands out of the same events.
+    pub(super) fn finish(self, events: impl Iterator<Item = Result<Event>>) -> Result<Vec<Last>> {
         let LastTests { changes, last, .. } = self;
+        let causes: HashSet<u64> = last.values().filter_map(|(_, cause, _)| *cause).collect();
+        let mut commands = HashMap::new();
+        for event in events {
+            if causes.len() == commands.len() {
+                break;
+            }
+            let event = event?;
+            if let EventKind::ProcessExec(exec) = event.what
+                && causes.contains(&event.seq)
+            {
+                commands.insert(event.seq, exec);
+            }
+        }
         let stale = |since: u64| {
             let later = changes.iter().filter(|(seq, _)| *seq > since).map(|(_, path)| path);
             later.collect::<HashSet<_>>().len() as u64
         };
-        let all = last.into_values();
-        all.map(|last| Last { stale: stale(last.command.as_ref().map_or(last.seq, |(seq, _)| *seq)), ..last }).collect()
+        let found = last.into_values().map(|(seq, cause, result)| {
+            let command = cause.and_then(|cause| Some((cause, commands.get(&cause)?.clone())));
+            Last { seq, result, stale: stale(command.as_ref().map_or(seq, |(seq, _)| *seq)), command }
+        });
+        Ok(found.collect())
     }
 }
 
@@ -128,16 +141,20 @@ mod tests {
         let mut tests = LastTests::of(&Diff::default());
         tests.wanted = HashSet::from(["a".into()]);
         let summary = Sample::whole().record().summary().unwrap();
-        let mut event = |seq, cause, what| tests.event(&Event { seq, time: summary.began, cause, link: None, what });
+        let event = |seq, cause, what| Event { seq, time: summary.began, cause, link: None, what };
         let changed =
             |path: &str| EventKind::FileChanged(cofferdam_core::event::FileChanged::new(path.into(), None, None));
-        event(1, None, changed("a"));
-        event(2, None, EventKind::ProcessExec(ProcessExec::default()));
-        event(3, None, changed("a"));
-        event(4, None, changed("a"));
-        event(5, None, changed("cache"));
-        event(6, Some(2), EventKind::TestResult(TestResult { framework: "x".into(), ..TestResult::default() }));
-        let found = tests.finish();
+        let test = TestResult { framework: "x".into(), ..TestResult::default() };
+        let all = [
+            event(1, None, changed("a")),
+            event(2, None, EventKind::ProcessExec(ProcessExec::default())),
+            event(3, None, changed("a")),
+            event(4, None, changed("a")),
+            event(5, None, changed("cache")),
+            event(6, Some(2), EventKind::TestResult(test)),
+        ];
+        all.iter().for_each(|event| tests.event(event));
+        let found = tests.finish(all.into_iter().map(Ok)).unwrap();
         assert_eq!((found.len(), found[0].stale, found[0].command.as_ref().unwrap().0), (1, 1, 2));
     }
 }

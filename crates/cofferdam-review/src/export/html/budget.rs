@@ -11,6 +11,11 @@ impl Budget {
         Budget { left: bytes }
     }
 
+    /// Whether there is hardly room for a line.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left < 100
+    }
+
     /// As much of a text as fits and is at most `most` bytes of page, and the bytes of text left out. Ends at a line
     /// where there is one.
     pub(super) fn take<'t>(&mut self, text: &'t str, most: usize) -> (&'t str, usize) {

@@ -64,7 +64,7 @@ fn about(record: &Record, summary: &Summary, story: &Story) -> Markup {
                 dt { "Terminal" } dd { "recorded: " code { "coffer export " (started.run) " --format asciicast" } }
             }
             @if let Some((_, facts)) = &summary.ended {
-                dt { "Left by it" } dd { (facts.changed) " changed paths, " (facts.ignored) " more that git ignores" }
+                dt { "Left by it" } dd { "changed paths: " (facts.changed) ", besides those that git ignores: " (facts.ignored) }
             }
             @let blobs = &record.report().blobs;
             @if !blobs.removed.is_empty() || !blobs.missing.is_empty() {

@@ -1,9 +1,7 @@
 //! The timeline: prompts and commands, nested by what caused them.
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{
-    BlobRef, CommandOutput, ProcessExec, ProcessExit, Prompt, PromptSource, Stream, TestResult,
-};
+use cofferdam_core::event::{CommandOutput, ProcessExec, ProcessExit, Prompt, PromptSource, Stream, TestResult};
 use maud::{Markup, html};
 
 use super::super::text::{command_line, visible, visible_line};
@@ -11,7 +9,7 @@ use super::super::{Content, Record, Result, Summary};
 use super::budget::Budget;
 use super::nodes::{Command, Node, Story, What};
 
-/// Most bytes of page for one output's head, and for its tail.
+/// Most bytes of one output's head, and of its tail, and of the page for each.
 const HEAD: usize = 6_000;
 const TAIL: usize = 4_000;
 /// Most bytes of page for a prompt.
@@ -19,8 +17,6 @@ const PROMPT: usize = 20_000;
 /// Most bytes of a command in its line, and in what is folded.
 const LINE: usize = 160;
 const WHOLE: usize = 4_000;
-/// Most bytes of a blob that are read for its head and tail.
-const READ: u64 = 8 << 20;
 /// Commands that a folded command may have below it to stand open.
 const FEW: u64 = 12;
 
@@ -142,26 +138,31 @@ impl Page<'_> {
             Stream::Stderr => "standard error",
             Stream::Both | Stream::Terminal => "output",
         };
-        let parts = match kept(self.record, &output.blob)? {
-            Ok(bytes) => parts(&bytes, output),
+        if self.budget.is_spent() {
+            return Ok(html! { p .note { (name) ", " (size(output.bytes)) ": there is no room for it on this page" } });
+        }
+        let kept = usize::try_from(output.head).unwrap_or(usize::MAX);
+        let most = if output.dropped > 0 { HEAD.min(kept) } else { HEAD };
+        let ends = match self.record.ends(&output.blob, most, TAIL)? {
+            Ok(ends) => ends,
             Err(why) => return Ok(html! { p .note { (name) ", " (size(output.bytes)) ": its content " (why) } }),
         };
-        let (head, cut) = self.budget.take(&parts.head, HEAD);
-        let tail = if cut > 0 || !parts.tail.is_empty() {
-            let rest = if parts.tail.is_empty() { &parts.head[head.len()..] } else { &parts.tail };
-            last_lines(rest, TAIL, self.budget)
+        let whole = ends.between == 0 && output.dropped == 0;
+        let (head, tail) = if whole {
+            (visible(&[ends.head, ends.tail].concat()), String::new())
         } else {
-            ""
+            (visible(whole_start(&ends.head)), visible(whole_end(&ends.tail)))
         };
-        let whole = cut == 0 && parts.tail.is_empty() && output.dropped == 0;
+        let (head, cut) = self.budget.take(&head, HEAD + if whole { TAIL } else { 0 });
+        let (tail, tail_cut) = self.budget.take(&tail, TAIL);
         Ok(html! {
             p .note {
                 (name) ", " (size(output.bytes))
                 @if output.dropped > 0 { "; " (size(output.dropped)) " in the middle were not recorded" }
-                @if !whole { "; only its head and tail are on this page" }
+                @if !whole || cut + tail_cut > 0 { "; only parts of it are on this page" }
             }
             @if !head.is_empty() { pre { (head) } }
-            @if !whole { p .note { "\u{2026}" } }
+            @if !whole || cut > 0 { p .note { "\u{2026}" } }
             @if !tail.is_empty() { pre { (tail) } }
         })
     }
@@ -223,39 +224,19 @@ pub(super) fn counts(test: &TestResult) -> Markup {
     }
 }
 
-struct Parts {
-    head: String,
-    tail: String,
-}
-
-/// The two pieces of an output: the recorder may have left out its middle.
-fn parts(bytes: &[u8], output: &CommandOutput) -> Parts {
-    let split = if output.dropped == 0 {
-        bytes.len()
-    } else {
-        bytes.len().min(usize::try_from(output.head).unwrap_or(usize::MAX))
-    };
-    let (head, tail) = bytes.split_at(split);
-    Parts { head: visible(head), tail: visible(tail) }
-}
-
-/// A blob's content as far as it is read; the inner error is what became of it.
-fn kept(record: &Record, blob: &BlobRef) -> Result<std::result::Result<Vec<u8>, String>> {
-    Ok(match record.content(blob, READ)? {
-        Content::Kept { bytes, .. } => Ok(bytes),
-        Content::Gone(why) => Err(why),
-    })
-}
-
-/// The last lines of a text that fit.
-fn last_lines<'t>(text: &'t str, most: usize, budget: &mut Budget) -> &'t str {
-    // A character is at most six bytes of page: what may be too much is left to the budget.
-    let mut start = text.len().saturating_sub(most);
-    while !text.is_char_boundary(start) {
-        start += 1;
+/// Without a last character that was cut.
+fn whole_start(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(e) if e.error_len().is_none() => &bytes[..e.valid_up_to()],
+        _ => bytes,
     }
-    let start = if start == 0 { 0 } else { text[start..].find('\n').map_or(start, |line| start + line + 1) };
-    budget.take(&text[start..], most).0
+}
+
+/// From the first line, or at least the first character, that was not cut.
+fn whole_end(bytes: &[u8]) -> &[u8] {
+    let line = bytes.iter().position(|b| *b == b'\n').filter(|at| at + 1 < bytes.len());
+    let start = line.map_or_else(|| bytes.iter().take_while(|b| **b & 0xc0 == 0x80).count(), |at| at + 1);
+    &bytes[start..]
 }
 
 /// At most `most` bytes, and an ellipsis where there were more.
@@ -288,5 +269,20 @@ pub(super) fn duration(microseconds: u64) -> String {
         1..60 => format!("{seconds}.{} s", microseconds / 100_000 % 10),
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_characters_and_lines_go() {
+        assert_eq!(whole_start(b"ab\xc3"), b"ab");
+        assert_eq!(whole_start(b"ab\xff"), b"ab\xff", "what never was text is shown as what it is");
+        assert_eq!(whole_end(b"\xa9cd\nef\n"), b"ef\n");
+        assert_eq!(whole_end(b"\xa9cd\n"), b"cd\n");
+        assert_eq!(shortened("a\u{e9}b", 2), "a\u{2026}");
+        assert_eq!((duration(1_500), duration(61_000_000)), ("1 ms".into(), "1m01s".into()));
     }
 }

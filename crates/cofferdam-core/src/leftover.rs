@@ -8,7 +8,7 @@ pub const LEFTOVER_PREFIX: &str = ".coffer-mv.";
 
 /// Whether a name in an upper layer is one of the helper's temporary directories. Such a layer is no finished change
 /// set: part of a directory is missing from its place. Both name and attributes are the command's to forge, so that
-/// they prove nothing, and putting the content back is a helper's work inside an enclosure, never the host's.
+/// they prove nothing: what is put back from outside is moved within the layer only, and never over anything.
 pub fn is_leftover(name: &[u8]) -> bool {
     name.starts_with(LEFTOVER_PREFIX.as_bytes())
 }

@@ -22,6 +22,8 @@ pub struct RunPlan {
     pub home: Bytes,
     /// What init is to build and start.
     pub enclosure: EnclosurePlan,
+    /// Whether lines typed at the terminal are kept as prompts.
+    pub record_typing: bool,
     /// What was left out or changed on the way, for the person to read (one line each).
     pub notes: Vec<String>,
 }
@@ -118,7 +120,7 @@ pub enum Mount {
         /// What it says.
         text: Bytes,
     },
-    /// A small file with this content, in a file system of the enclosure's own.
+    /// A small read-only file with this content, over what may be at that place.
     File {
         /// Inside.
         target: Bytes,

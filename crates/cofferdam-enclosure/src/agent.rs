@@ -13,7 +13,7 @@ use cofferdam_sys::{exec, seccomp, signals};
 use landlock::RulesetCreated;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal};
 
 use crate::channel::{Channel, Received};
 use crate::error::{Doing, EnclosureError, Step};
@@ -121,8 +121,11 @@ fn confine(
     }
     signals::reset_all();
     restrict(rules)?;
+    // Closed like init's, its memory could not be read at the notice of the first exec. Nobody else is inside yet.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .doing(Step::Limits, || "opening the command's memory to the monitor".to_owned())?;
     let doing = || "installing the seccomp filter".to_owned();
-    let listener = seccomp::install(&program(Notify::Renames), true).doing(Step::Seccomp, doing)?;
+    let listener = seccomp::install(&program(Notify::Calls), true).doing(Step::Seccomp, doing)?;
     let listener = listener.ok_or(Errno::INVAL).doing(Step::Seccomp, doing)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root =

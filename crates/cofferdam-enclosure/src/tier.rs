@@ -5,12 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use cofferdam_core::plan::EnclosurePlan;
 use cofferdam_sys::clone::{self, Cloned};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitIdOptions};
 
 use crate::channel::{Channel, Received};
 use crate::error::{EnclosureError, Step};
 use crate::init;
 use crate::message::{Order, Report};
+
+/// Between two looks for what is to be reaped while everything ends.
+const REAPING: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// One execution environment, driven by the monitor. `namespaces` is the first tier; a microVM or another platform is
 /// one more implementation.
@@ -49,11 +53,12 @@ pub trait Enclosure {
     /// # Errors
     /// Where the other side is gone, and those of `socketpair(2)`.
     fn helper(&self) -> io::Result<Channel>;
-    /// Ends everything inside, at once and without cooperation, and waits until it is gone.
+    /// Ends everything inside, at once and without cooperation, and waits until it is gone. Meanwhile `reap` is called
+    /// again and again: what is traced from here can go only once it has been reaped here.
     ///
     /// # Errors
-    /// Those of `pidfd_send_signal(2)` and `waitid(2)`.
-    fn end(&self) -> io::Result<()>;
+    /// Those of `pidfd_send_signal(2)`, `poll(2)` and `waitid(2)`, and those of `reap`.
+    fn end(&self, reap: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()>;
 }
 
 /// The command's ends of the pipes; `None` means /dev/null.
@@ -144,13 +149,22 @@ impl Enclosure for Namespaces {
         Ok(ours)
     }
 
-    fn end(&self) -> io::Result<()> {
+    fn end(&self, reap: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         // The death of init is the death of its pid namespace: the kernel kills and reaps all of it before init
         // itself can be waited for (pid_namespaces(7)).
         match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(e) => return Err(e.into()),
         }
+        loop {
+            reap()?;
+            match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&REAPING)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => break,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // CHILD: `reap`, which reaps every child, was first.
         match rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
             Err(e) => Err(e.into()),

@@ -168,13 +168,15 @@ impl View {
         }
     }
 
-    /// Writes a file into what the view has at that place: a file system of the enclosure's own.
+    /// Shows a file of the enclosure's own at that place, read-only, over what the view may have there.
     fn file(&self, target: &Bytes, content: &Bytes) -> io::Result<()> {
-        let path = relative(target);
-        let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&parent, path.file_name().unwrap_or_default(), flags, Mode::from_raw_mode(0o444))?;
-        io::Write::write_all(&mut std::fs::File::from(file), &content.0)
+        let scratch = tmpfs("700")?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(&scratch, "file", flags, Mode::from_raw_mode(0o444))?;
+        io::Write::write_all(&mut std::fs::File::from(file), &content.0)?;
+        let tree = open_tree(&scratch, "file", clone_flags())?;
+        set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
+        self.attach(&tree, target)
     }
 
     /// Mounts `tree` at `target`, making the mount point where there is none.

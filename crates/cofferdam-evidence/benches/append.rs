@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cofferdam_core::change::{Digest, Entry, FileKind};
 use cofferdam_core::event::{EventKind, FileChanged, Link, RunStarted};
 use cofferdam_core::{RunId, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, Options, RecorderKey, State, verify};
+use cofferdam_evidence::{BlobStore, Log, Options, RecorderKey, Secrets, State, Striker, Writing, verify};
 use rustix::time::{ClockId, clock_gettime};
 
 fn cpu() -> Duration {
@@ -123,6 +123,12 @@ fn main() {
     per("verify, per event", total, check);
     per("reopen, per event", total, timed(|| drop(Log::reopen(&evidence, key.clone()).unwrap())));
 
+    per("prepare the search for 20 secrets", 100, timed(|| (0..100).for_each(|_| drop(striker()))));
+    let before = status("VmHWM");
+    per("prepare the search for 8 KiB of secrets", 1, timed(|| drop(Striker::new(&most_secrets()).unwrap())));
+    println!("  most memory {} KiB, before {before} KiB", status("VmHWM"));
+    sustained(dir.path(), &key);
+
     const LINES: u32 = 1_000_000;
     let store = BlobStore::open(&evidence).unwrap();
     let blob = timed(|| {
@@ -133,6 +139,86 @@ fn main() {
         writer.finish().unwrap();
     });
     per("a line of output into a blob (~45 bytes)", LINES, blob);
+    let store = store.striking(striker());
+    let blob = timed(|| {
+        let mut writer = store.writer().unwrap();
+        for n in 0..LINES {
+            writeln!(writer, "test module_{}::case_{n} ... ok ({} ms)", n % 97, n % 13).unwrap();
+        }
+        writer.finish().unwrap();
+    });
+    per("the same, 20 secrets struck", LINES, blob);
+}
+
+/// As the monitor writes under load: secrets struck, a checkpoint a second, another thread that syncs after each.
+fn sustained(dir: &Path, key: &RecorderKey) {
+    const EVENTS: u32 = 1_000_000;
+    let run = random_id();
+    let evidence = dir.join("sustained");
+    let writing = Writing { striker: striker(), ..Writing::default() };
+    let mut log = Log::create_with(&evidence, &run, key.clone(), started(&run), writing).unwrap();
+    let handle = log.sync_handle().unwrap();
+    let (wake, woken) = std::sync::mpsc::channel::<()>();
+    let syncing = std::thread::spawn(move || {
+        let mut syncs = 0;
+        while woken.recv().is_ok() {
+            handle.sync().unwrap();
+            syncs += 1;
+        }
+        syncs
+    });
+    let mut signed = Instant::now();
+    let mut syncs = 0;
+    let append = timed(|| {
+        for n in 1..EVENTS {
+            log.append(Some((0, Link::Window)), changed(n)).unwrap();
+            if signed.elapsed() >= Duration::from_secs(1) {
+                log.checkpoint().unwrap();
+                wake.send(()).unwrap();
+                signed = Instant::now();
+            }
+        }
+        log.checkpoint().unwrap();
+        wake.send(()).unwrap();
+        drop(wake);
+        syncs = syncing.join().unwrap();
+    });
+    per("1,000,000 events to the medium, 20 secrets", EVENTS, append);
+    let bytes = std::fs::metadata(evidence.join("log.jsonl")).unwrap().len();
+    println!("  {bytes} bytes, {syncs} syncs; most memory {} KiB", status("VmHWM"));
+    drop(log);
+    let check = timed(|| {
+        let report = verify(&evidence, &Options::default()).unwrap();
+        assert_eq!((report.state, report.events), (State::Cut, u64::from(EVENTS)));
+    });
+    per("verify these, per event", EVENTS, check);
+    println!("  {:.2?} for all", check.0);
+}
+
+fn striker() -> Striker {
+    let mut secrets = Secrets::default();
+    for n in 0..20u32 {
+        let value = format!("ghp_{:016x}{n:08x}xYz", 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(n) + 1));
+        secrets.add(&format!("TOKEN_{n}"), value.as_bytes()).unwrap();
+    }
+    Striker::new(&secrets).unwrap()
+}
+
+/// As much as is taken, in short values, which have the most forms: 32 of 250 bytes.
+fn most_secrets() -> Secrets {
+    let mut secrets = Secrets::default();
+    for n in 0..32u8 {
+        let value: Vec<u8> =
+            (0..250u32).map(|at| b'!' + ((at * at + at / 7 + u32::from(n) * 31 * at) % 90) as u8).collect();
+        secrets.add(&format!("LONG_{n}"), &value).unwrap();
+    }
+    secrets
+}
+
+fn status(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let value = text.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    value.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn random_id() -> RunId {

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, OFlags, fdatasync, fsync, unlinkat};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{Directory, is_not_found};
-use crate::{BlobWriter, Error, Result};
+use crate::{BlobWriter, Error, Result, Striker};
 
 pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const SALT: usize = 32;
@@ -22,6 +22,7 @@ const MAX_REASON: usize = 4096;
 #[derive(Debug)]
 pub struct BlobStore {
     pub(crate) evidence: Directory,
+    striker: Striker,
 }
 
 /// How an examined blob stands.
@@ -39,7 +40,12 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(BlobStore { evidence: Directory::open(dir)? })
+        Ok(BlobStore { evidence: Directory::open(dir)?, striker: Striker::default() })
+    }
+
+    /// The same store, which strikes secret values out of all that is put into it.
+    pub fn striking(self, striker: Striker) -> Self {
+        BlobStore { striker, ..self }
     }
 
     /// Stores all that a reader gives, in bounded memory.
@@ -57,7 +63,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Io`], [`Error::Random`].
     pub fn writer(&self) -> Result<BlobWriter> {
-        BlobWriter::new(self.evidence.create_below(BLOBS)?)
+        BlobWriter::new(self.evidence.create_below(BLOBS)?, self.striker.stream())
     }
 
     /// Opens a blob. The reader verifies on the way: what it gave is good only once it has returned 0, and it gives

@@ -11,20 +11,26 @@ use zstd::stream::write::Encoder;
 
 use crate::blob::{BLOBS, SALT, decoder, names, read_salt};
 use crate::files::{Directory, is_not_found, lock, unique_name};
-use crate::{BlobStore, Error, Result};
+use crate::{BlobStore, Error, Result, StruckStream};
 
 const PARTIAL: &str = "partial-";
 /// Output of agents is mostly text: higher levels cost several times the time for a tenth of the bytes.
 const LEVEL: i32 = 1;
 
-/// A blob that is being written: compressed to disk as it comes, in bounded memory (about 2 MiB).
+/// A blob that is being written: the secrets struck out, compressed to disk as it comes, in bounded memory (about
+/// 2 MiB).
 ///
-/// [`Write::flush`] makes what came so far readable after a SIGKILL (see [`BlobStore::salvage`]); without it up to
-/// 128 KiB of content may be in memory only. A writer that is dropped unfinished leaves its file to `salvage`.
+/// [`Write::flush`] makes what came so far readable after a SIGKILL (see [`BlobStore::salvage`]), but for an end that
+/// may be the beginning of a secret; without it up to 128 KiB of content may be in memory only. A writer that is dropped unfinished leaves its file to `salvage`.
 pub struct BlobWriter {
     encoder: Encoder<'static, File>,
     hasher: Sha256,
     size: u64,
+    stream: StruckStream,
+    /// What the stream let through of the last piece.
+    passed: Vec<u8>,
+    /// Whether a write failed half-way: then nobody knows what the file holds.
+    broken: bool,
     blobs: Directory,
     partial: String,
 }
@@ -36,7 +42,7 @@ impl std::fmt::Debug for BlobWriter {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(blobs: Directory) -> Result<Self> {
+    pub(crate) fn new(blobs: Directory, stream: StruckStream) -> Result<Self> {
         let partial = unique_name(PARTIAL)?;
         let path = blobs.path.join(&partial);
         let mut salt = [0u8; SALT];
@@ -45,20 +51,52 @@ impl BlobWriter {
         lock(&file, &path)?;
         file.write_all(&salt).map_err(Error::io("write", &path))?;
         let encoder = Encoder::new(file, LEVEL).map_err(Error::io("compress into", &path))?;
-        Ok(BlobWriter { encoder, hasher: Sha256::new_with_prefix(salt), size: 0, blobs, partial })
+        let hasher = Sha256::new_with_prefix(salt);
+        Ok(BlobWriter { encoder, hasher, size: 0, stream, passed: Vec::new(), broken: false, blobs, partial })
     }
 
-    /// Bytes of content so far.
+    /// Bytes of content so far, as they are kept: without secrets, and without an end that is held back.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Says that something was left out here, and gives the bytes of content before the gap (`head` in
+    /// `command.output`). A secret that the gap cuts is struck on both sides.
+    ///
+    /// # Errors
+    /// The system's, of the writing.
+    pub fn gap(&mut self) -> io::Result<u64> {
+        let mut passed = std::mem::take(&mut self.passed);
+        passed.clear();
+        self.stream.gap(&mut passed);
+        self.keep(&passed)?;
+        self.passed = passed;
+        Ok(self.size)
+    }
+
+    /// Writes content from which the secrets are gone.
+    fn keep(&mut self, content: &[u8]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("an earlier write failed half-way"));
+        }
+        if let Err(e) = self.encoder.write_all(content) {
+            self.broken = true;
+            return Err(e);
+        }
+        self.hasher.update(content);
+        self.size += content.len() as u64;
+        Ok(())
     }
 
     /// Ends the content and gives the blob its name. Nothing is synced: [`BlobStore::sync`] does that.
     ///
     /// # Errors
     /// [`Error::Io`]; the content so far stays for [`BlobStore::salvage`].
-    pub fn finish(self) -> Result<BlobRef> {
+    pub fn finish(mut self) -> Result<BlobRef> {
         let path = self.blobs.path.join(&self.partial);
+        let mut rest = Vec::new();
+        self.stream.end(&mut rest);
+        self.keep(&rest).map_err(Error::io("write", &path))?;
         // The descriptor lives until after the renaming, and with it the lock that keeps `salvage` away.
         let _file = self.encoder.finish().map_err(Error::io("write", &path))?;
         let blob = BlobRef { digest: Digest(self.hasher.finalize().into()), size: self.size };
@@ -72,10 +110,16 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.encoder.write(buf)?;
-        self.hasher.update(&buf[..written]);
-        self.size += written as u64;
-        Ok(written)
+        if self.stream.is_idle() {
+            self.keep(buf)?;
+            return Ok(buf.len());
+        }
+        let mut passed = std::mem::take(&mut self.passed);
+        passed.clear();
+        self.stream.push(buf, &mut passed);
+        self.keep(&passed)?;
+        self.passed = passed;
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -104,6 +104,9 @@ pub enum Error {
     /// A note could not be signed.
     #[error("a checkpoint could not be signed: {0}")]
     Sign(String),
+    /// The search for secret values could not be prepared.
+    #[error("the search for secret values cannot be prepared: {0}")]
+    Secrets(String),
     /// The log belongs to another key.
     #[error("the run of `{}` was recorded with another key: events can be added only with that one", path.display())]
     OtherKey {

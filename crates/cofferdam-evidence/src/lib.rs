@@ -4,15 +4,18 @@
 //! `log.jsonl`, checkpoints as in [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint), proofs as in
 //! [C2SP tlog-proof](https://c2sp.org/tlog-proof).
 //!
-//! Writing: [`RecorderKey`], [`Log`], [`BlobStore`]. Reading, of directories that anybody may have prepared:
-//! [`read_events`], [`verify()`], [`prove`], [`verify_proof`].
+//! Writing: [`RecorderKey`], [`Log`], [`BlobStore`], without the [`Secrets`] that a [`Striker`] knows. Reading, of directories that anybody may have prepared:
+//! [`read_events`], [`verify()`], [`prove`], [`verify_proof`],
+//! [`Bundle`].
 
 mod audit;
 mod blob;
 mod blob_writer;
+mod bundle;
 mod checkpoint;
 mod checkpoint_file;
 mod dsse;
+mod encodings;
 mod error;
 mod files;
 mod key;
@@ -22,22 +25,29 @@ mod proof;
 mod read;
 mod recovery;
 mod report;
+mod secrets;
 mod skeleton;
+mod strike;
+mod struck_stream;
 mod sync;
 mod tree;
 mod verify;
 
 pub use blob::{BlobReader, BlobStore};
 pub use blob_writer::{BlobWriter, Salvaged};
+pub use bundle::{Bundle, MAX_BUNDLE};
 pub use checkpoint::Checkpoint;
 pub use dsse::Envelope;
 pub use error::Error;
 pub use key::{KEY_NAME, RecorderKey, VerifierKey};
-pub use log::Log;
+pub use log::{Log, Writing};
 pub use proof::{Proof, prove, verify_proof};
 pub use read::{Events, MAX_LINE, read_events};
 pub use recovery::{Recovery, Torn};
 pub use report::{BlobCount, Check, ClockStep, Commitment, Fault, Options, Report, SignedBy, State};
+pub use secrets::{Refused, Secrets};
+pub use strike::Striker;
+pub use struck_stream::StruckStream;
 pub use sync::SyncHandle;
 pub use verify::verify;
 

@@ -7,15 +7,34 @@ use std::sync::atomic::AtomicBool;
 
 use cofferdam_core::event::{Event, EventKind, Link, RunStarted};
 use cofferdam_core::{RunId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::files::{Directory, lock};
 use crate::read::MAX_LINE;
 use crate::tree::{Frontier, leaf_hash};
-use crate::{Checkpoint, Commitment, Error, RecorderKey, Result, SyncHandle};
+use crate::{Checkpoint, Commitment, Error, RecorderKey, Result, Striker, SyncHandle};
 
 pub(crate) const LOG: &str = "log.jsonl";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const KEY: &str = "key";
+
+/// What a log is written with.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// Strikes secret values out of every event and statement.
+    pub striker: Striker,
+    /// Tells the time of an event. It may go back: the order of events is that of the lines.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Default for Writing {
+    /// Strikes nothing; the system clock.
+    fn default() -> Self {
+        Writing { striker: Striker::default(), clock: Timestamp::now }
+    }
+}
 
 /// An open log, which nobody else can write meanwhile.
 #[derive(Debug)]
@@ -29,6 +48,20 @@ pub struct Log {
     /// Events under the last checkpoint.
     pub(crate) signed: u64,
     pub(crate) line: Vec<u8>,
+    pub(crate) writing: Writing,
+}
+
+/// A line whose data is not looked into.
+#[derive(Serialize, Deserialize)]
+struct Outline<'a, Data> {
+    seq: u64,
+    time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<Link>,
+    kind: &'a str,
+    data: Data,
 }
 
 /// A file that only grows by whole pieces.
@@ -76,6 +109,20 @@ impl Log {
     /// # Errors
     /// [`Error::Exists`] where there is a log, [`Error::Io`], [`Error::TooLong`].
     pub fn create(dir: &Path, run: &RunId, key: RecorderKey, started: RunStarted) -> Result<Log> {
+        Log::create_with(dir, run, key, started, Writing::default())
+    }
+
+    /// As [`Log::create`], with secrets that are struck from event 0 on, and a clock.
+    ///
+    /// # Errors
+    /// As [`Log::create`].
+    pub fn create_with(
+        dir: &Path,
+        run: &RunId,
+        key: RecorderKey,
+        started: RunStarted,
+        writing: Writing,
+    ) -> Result<Log> {
         let dir = Directory::create(dir)?;
         let path = |name: &str| dir.path.join(name);
         let log = dir.create_file(LOG)?;
@@ -85,14 +132,19 @@ impl Log {
         let checkpoints = Appended::new(dir.create_file(CHECKPOINTS)?, path(CHECKPOINTS), 0);
         let log = Appended::new(log, path(LOG), 0);
         let (run, tree) = (run.clone(), Frontier::default());
-        let mut log = Log { dir, log, checkpoints, key, run, tree, signed: 0, line: Vec::new() };
+        let mut log = Log { dir, log, checkpoints, key, run, tree, signed: 0, line: Vec::new(), writing };
         log.append(None, EventKind::RunStarted(started))?;
         log.checkpoint()?;
         Ok(log)
     }
 
-    /// Appends an event and returns its `seq`. The line is in the file (not on the medium) when this returns; after
-    /// an error it is not.
+    /// What events are written with from now on: for a log that was reopened.
+    pub fn write_with(&mut self, writing: Writing) {
+        self.writing = writing;
+    }
+
+    /// Appends an event, without the secrets, and returns its `seq`. The line is in the file (not on the medium) when
+    /// this returns; after an error it is not.
     ///
     /// # Errors
     /// [`Error::Cause`], [`Error::TooLong`], [`Error::Encode`], [`Error::Io`], [`Error::Poisoned`].
@@ -105,8 +157,11 @@ impl Log {
         }
         let (cause, link) = cause.unzip();
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &Event { seq, time: Timestamp::now(), cause, link, what })
-            .map_err(Error::Encode)?;
+        let time = (self.writing.clock)();
+        serde_json::to_writer(&mut self.line, &Event { seq, time, cause, link, what }).map_err(Error::Encode)?;
+        if self.writing.striker.suspects(&self.line) {
+            self.line = struck(&self.writing.striker, &self.line).map_err(Error::Encode)?;
+        }
         if self.line.len() > MAX_LINE {
             return Err(Error::TooLong { bytes: self.line.len(), limit: MAX_LINE });
         }
@@ -132,8 +187,10 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::checkpoint`]; [`Error::Sign`] where the statement is longer than a note may be (1,000,000 bytes).
-    pub fn checkpoint_with(&mut self, statement: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
-        self.sign(&Checkpoint::new(&self.run, self.tree.size(), self.tree.root()).with_statement(statement))
+    pub fn checkpoint_with(&mut self, statement: &serde_json::Map<String, Value>) -> Result<()> {
+        let mut statement = statement.clone();
+        statement.values_mut().for_each(|value| self.writing.striker.json(value));
+        self.sign(&Checkpoint::new(&self.run, self.tree.size(), self.tree.root()).with_statement(&statement))
     }
 
     fn sign(&mut self, checkpoint: &Checkpoint) -> Result<()> {
@@ -189,4 +246,12 @@ impl Log {
             directory_synced: AtomicBool::new(false),
         })
     }
+}
+
+/// A line of the log without the secrets in the strings of its data.
+fn struck(striker: &Striker, line: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let Outline { seq, time, cause, link, kind, data } = serde_json::from_slice::<Outline<'_, &RawValue>>(line)?;
+    let mut data: Value = serde_json::from_str(data.get())?;
+    striker.json(&mut data);
+    serde_json::to_vec(&Outline { seq, time, cause, link, kind, data })
 }

@@ -21,7 +21,7 @@ use crate::skeleton::Skeleton;
 use crate::tree::{Frontier, leaf_hash};
 use crate::{Checkpoint, Error, Result, VerifierKey};
 
-const HEADER: &str = "c2sp.org/tlog-proof@v1";
+pub(crate) const HEADER: &str = "c2sp.org/tlog-proof@v1";
 /// Larger trees are refused, so that index arithmetic cannot overflow. 2^48 events are 14 PB of the shortest lines.
 const MAX_SIZE: u64 = 1 << 48;
 

@@ -10,7 +10,7 @@ use crate::audit::{Audit, Sources};
 use crate::files::{Directory, lock};
 use crate::key::MAX_KEY;
 use crate::log::{Appended, CHECKPOINTS, KEY, LOG};
-use crate::{Error, Log, RecorderKey, Result, VerifierKey};
+use crate::{Error, Log, RecorderKey, Result, VerifierKey, Writing};
 
 /// How a log was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Torn {
 
 impl Log {
     /// Opens the log of a run for more events. Takes its lock, verifies it against every checkpoint, and moves what a
-    /// crash left half-written into files `torn-<n>`.
+    /// crash left half-written into files `torn-<n>`. Nothing is struck out of what is added: [`Log::write_with`].
     ///
     /// # Errors
     /// [`Error::Busy`] while another process writes it, [`Error::OtherKey`], [`Error::Contradiction`] where the log is
@@ -74,7 +74,8 @@ impl Log {
         };
         let log = Appended::new(log, log_path, audit.log_end);
         let checkpoints = Appended::new(checkpoints, checkpoints_path, audit.notes_end);
-        Ok((Log { dir, log, checkpoints, key, run, tree: audit.tree, signed, line: Vec::new() }, recovery))
+        let writing = Writing::default();
+        Ok((Log { dir, log, checkpoints, key, run, tree: audit.tree, signed, line: Vec::new(), writing }, recovery))
     }
 }
 

@@ -1,7 +1,27 @@
 //! The reading side of evidence: what a run's log tells a person or another tool.
 //!
-//! Everything here reads a run as hostile data: whoever ran inside chose the arguments, outputs and names in it.
+//! Everything here reads a run as hostile data: whoever ran inside chose the arguments, outputs and names in it. Text that
+//! these functions make is safe for a terminal; nothing here is verified, `cofferdam_evidence::verify` does that.
 
+mod argv;
+pub mod blame;
+mod error;
+mod event_line;
 pub mod export;
+mod filter;
+mod heads;
+pub mod index;
+mod page;
+mod shell;
+pub mod stats;
 pub mod story;
+mod tail;
 pub mod testrun;
+pub mod text;
+
+pub use error::{Error, Result};
+pub use event_line::{KINDS, event_line, kind_of, stream_name};
+pub use filter::{Filter, since};
+pub use heads::Heads;
+pub use page::{Page, Relative, page};
+pub use tail::{Tail, log_size};

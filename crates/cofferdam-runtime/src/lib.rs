@@ -1,5 +1,8 @@
 //! One run from start to end: resolves the plan, wires enclosure, workspace and evidence, and settles.
 
+pub mod agents;
+pub mod agreement;
+pub mod listing;
 pub mod monitor;
 pub mod plan;
 pub mod prepare;
@@ -7,6 +10,7 @@ pub mod promotion;
 pub mod protocol;
 pub mod recover;
 mod removal;
+pub mod secrets;
 pub mod split;
 pub mod store;
 mod way;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use cofferdam_core::Timestamp;
 use cofferdam_core::plan::{Mount, RunPlan};
 use cofferdam_enclosure::{Channel, read_large};
+use cofferdam_evidence::Secrets;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::plan::hidden_places;
@@ -22,17 +23,19 @@ pub struct Prepared {
     pub(crate) plan: RunPlan,
     pub(crate) directory: PathBuf,
     pub(crate) record: RunRecord,
+    /// What is struck out of the evidence.
+    pub(crate) secrets: Secrets,
     run: Option<Lock>,
     home: Option<Lock>,
 }
 
 impl Prepared {
     /// Makes the directories, takes the locks, and completes the plan: where another run has the home layer, this one
-    /// gets a copy-on-write view of it.
+    /// gets a copy-on-write view of it. The secrets go to the monitor only.
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn new(mut plan: RunPlan) -> Result<Prepared, StoreError> {
+    pub fn new(mut plan: RunPlan, secrets: Secrets) -> Result<Prepared, StoreError> {
         let directory = plan.directory.as_path().to_owned();
         private_directory(&directory)?;
         let run = try_lock(&directory)?;
@@ -60,7 +63,7 @@ impl Prepared {
             discarded: None,
         };
         write_new_record(&directory, &record)?;
-        Ok(Prepared { plan, directory, record, run, home })
+        Ok(Prepared { plan, directory, record, secrets, run, home })
     }
 
     /// The decided plan.
@@ -75,15 +78,15 @@ impl Prepared {
     pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
         let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
         let cover = Ask::Start { home: self.home.is_some() };
-        channel.send_large(&cover, &(&self.plan, &self.record), &locks)
+        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets), &locks)
     }
 
     /// Takes what the client handed over.
     pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
-        let (plan, record): (RunPlan, RunRecord) = read_large(memory)?;
+        let (plan, record, secrets): (RunPlan, RunRecord, Secrets) = read_large(memory)?;
         let directory = plan.directory.as_path().to_owned();
         let home = if home { locks.pop().map(Lock::from) } else { None };
-        Ok(Prepared { plan, directory, record, run: locks.pop().map(Lock::from), home })
+        Ok(Prepared { plan, directory, record, secrets, run: locks.pop().map(Lock::from), home })
     }
 
     /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.

@@ -2,7 +2,7 @@
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EventKind, Promotion};
-use cofferdam_evidence::{Log, RecorderKey, Recovery, read_events};
+use cofferdam_evidence::{Log, RecorderKey, Recovery, Secrets, Striker, Writing, read_events};
 use cofferdam_workspace::promote::{
     self, Decision, End, Fault, Kind, Outcome, Plan, PromoteError, RootDir, Selection, StageOptions, Undone,
 };
@@ -41,6 +41,7 @@ pub enum PromotionError {
 pub struct Held {
     run: Run,
     root: RootDir,
+    secrets: Secrets,
     _lock: Lock,
 }
 
@@ -56,14 +57,14 @@ pub fn layers(run: &Run) -> Result<Layers, PromotionError> {
 }
 
 impl Held {
-    /// Takes a run.
+    /// Takes a run. The secrets are struck out of what is added to its evidence.
     ///
     /// # Errors
     /// Where it still runs or its project is gone.
-    pub fn take(run: Run) -> Result<Held, PromotionError> {
+    pub fn take(run: Run, secrets: Secrets) -> Result<Held, PromotionError> {
         let lock = run.lock()?.ok_or_else(|| PromotionError::Busy(run.record.run.to_string()))?;
         let root = RootDir::open(run.record.project.as_path())?;
-        Ok(Held { run, root, _lock: lock })
+        Ok(Held { run, root, secrets, _lock: lock })
     }
 
     /// The run.
@@ -174,6 +175,7 @@ impl Held {
     fn log(&self) -> Result<Log, PromotionError> {
         let key = RecorderKey::load_or_create(&Store::of_run(&self.run.directory).keys())?;
         let (mut log, recovery) = Log::reopen(&self.run.evidence(), key)?;
+        log.write_with(Writing { striker: Striker::new(&self.secrets)?, ..Writing::default() });
         self.catch_up(&mut log, &recovery)?;
         Ok(log)
     }

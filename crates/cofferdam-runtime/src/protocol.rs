@@ -1,9 +1,14 @@
 //! What the client and the monitor say to each other.
 
-use cofferdam_core::RunId;
 use cofferdam_core::event::RunEnded;
+use cofferdam_core::{Bytes, RunId};
 use cofferdam_enclosure::EnclosureError;
 use serde::{Deserialize, Serialize};
+
+/// Most bytes of standard input that are kept.
+pub const INPUT_KEPT: usize = 64 * 1024;
+/// Most bytes of one [`Ask::Input`]: a packet holds them, however JSON writes them.
+pub const INPUT_PIECE: usize = 8 * 1024;
 
 /// From the client.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +29,14 @@ pub enum Ask {
     },
     /// The person continued the stopped run.
     Resume,
+    /// What comes next on the standard input of an agent, before the command has it; all of them together at most
+    /// [`INPUT_KEPT`].
+    Input(Bytes),
+    /// The standard input of an agent is over.
+    InputEnded {
+        /// Bytes that it carried in all.
+        total: u64,
+    },
 }
 
 /// From the monitor.

@@ -223,6 +223,11 @@ impl Store {
         self.root.join("keys")
     }
 
+    /// The digests of programs that no enclosure can write, kept from run to run.
+    pub(crate) fn executables(&self) -> PathBuf {
+        self.root.join("executables.json")
+    }
+
     /// The persistent home of an agent in a project.
     pub fn home_directory(&self, project: &Path, agent: &str) -> PathBuf {
         let digest = Sha256::digest(&Bytes::from(project).0);
@@ -230,66 +235,17 @@ impl Store {
         self.root.join("homes").join(format!("{agent}-{tail}")).join("home")
     }
 
-    /// All runs, newest first. A directory that is not a run is passed over.
-    ///
-    /// # Errors
-    /// Where the store or a record cannot be read.
-    pub fn runs(&self) -> Result<Vec<Run>, StoreError> {
-        let dir = self.root.join("runs");
-        let entries = match dir.read_dir() {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(doing("reading", &dir)(e)),
-        };
-        let mut runs = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(doing("reading", &dir))?;
-            if entry.file_name().to_str().is_some_and(|n| n.parse::<RunId>().is_ok())
-                && let Some(run) = read_run(&entry.path())?
-            {
-                runs.push(run);
-            }
-        }
-        runs.sort_by_key(|run| std::cmp::Reverse(run.record.started));
-        Ok(runs)
-    }
-
     /// The run that a person means: an id, a unique prefix, or `@`, the latest of `project`.
     ///
     /// # Errors
-    /// Where there is none, or more than one.
+    /// Where there is none, or more than one, or its record is damaged.
     pub fn find(&self, name: &str, project: &Path) -> Result<Run, StoreError> {
-        let runs = self.runs()?;
-        if name == "@" {
-            return runs
-                .into_iter()
-                .find(|r| r.record.project.as_path() == project)
-                .ok_or_else(|| StoreError::None(project.display().to_string()));
+        if name != "@" {
+            return self.runs()?.named(name);
         }
-        let mut hits: Vec<Run> = runs.into_iter().filter(|r| r.record.run.as_str().starts_with(name)).collect();
-        match hits.len() {
-            0 => Err(StoreError::Unknown(name.to_owned())),
-            1 => Ok(hits.remove(0)),
-            _ => Err(StoreError::Ambiguous {
-                prefix: name.to_owned(),
-                candidates: hits.iter().map(|r| r.record.run.to_string()).collect(),
-            }),
-        }
+        let latest = self.runs()?.latest(project, |_| Ok::<bool, StoreError>(true))?;
+        latest.ok_or_else(|| StoreError::None(project.display().to_string()))
     }
-}
-
-fn read_run(directory: &Path) -> Result<Option<Run>, StoreError> {
-    let path = directory.join("run.json");
-    let text = match std::fs::read(&path) {
-        // A run whose monitor died before it wrote anything.
-        Ok(text) if text.is_empty() => return Ok(None),
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(doing("reading", &path)(e)),
-    };
-    let record = serde_json::from_slice(&text)
-        .map_err(|error| StoreError::Broken { path: path.display().to_string(), error })?;
-    Ok(Some(Run { directory: directory.to_owned(), record }))
 }
 
 /// Removes a run's layers; the bytes they held on disk. Follows nothing.

@@ -22,23 +22,22 @@ pub(crate) fn clear(plan: &mut RunPlan) -> Result<(), StoreError> {
         _ => None,
     });
     let Some(home) = home else { return Ok(()) };
-    let inner: Vec<PathBuf> = plan
+    let inner: Vec<(PathBuf, bool)> = plan
         .enclosure
         .mounts
         .iter()
         .filter_map(|mount| match mount {
-            Mount::Bind { target, .. }
-            | Mount::Overlay { target, .. }
-            | Mount::Tmpfs { target, .. }
-            | Mount::Symlink { target, .. }
-            | Mount::File { target, .. } => target.as_path().strip_prefix(&home).ok().map(Path::to_owned),
+            Mount::Bind { source, target, .. } => Some((target, source.as_path().is_dir())),
+            Mount::Overlay { target, .. } | Mount::Tmpfs { target, .. } => Some((target, true)),
+            Mount::Symlink { target, .. } | Mount::File { target, .. } => Some((target, false)),
             Mount::Hidden { .. } => None, // hides what is there, makes nothing
         })
-        .filter(|path| path.components().next().is_some())
+        .filter_map(|(target, directory)| Some((target.as_path().strip_prefix(&home).ok()?.to_owned(), directory)))
+        .filter(|(path, _)| path.components().next().is_some())
         .collect();
-    for path in inner {
-        if let Some(moved) =
-            clear_one(&layer, &path).map_err(|e| doing("clearing the way to", &layer.join(&path))(e.into()))?
+    for (path, directory) in inner {
+        if let Some(moved) = clear_one(&layer, &path, directory)
+            .map_err(|e| doing("clearing the way to", &layer.join(&path))(e.into()))?
         {
             plan.notes.push(format!(
                 "an earlier run left something else where ~/{} belongs: it is now ~/{}",
@@ -51,8 +50,8 @@ pub(crate) fn clear(plan: &mut RunPlan) -> Result<(), StoreError> {
 }
 
 /// Walks from the home down to `path`, a descriptor for each directory, following nothing. What it had to move, by its new
-/// name.
-fn clear_one(layer: &Path, path: &Path) -> rustix::io::Result<Option<PathBuf>> {
+/// name. `wanted` says whether a directory is mounted there.
+fn clear_one(layer: &Path, path: &Path, wanted: bool) -> rustix::io::Result<Option<PathBuf>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut directory = openat(CWD, layer, flags, Mode::empty())?;
     let mut so_far = PathBuf::new();
@@ -64,8 +63,9 @@ fn clear_one(layer: &Path, path: &Path) -> rustix::io::Result<Option<PathBuf>> {
             Err(Errno::NOENT) => return Ok(None), // init makes the rest
             Err(e) => return Err(e),
         };
-        // The last may be a file, where a file is mounted; a link may not stand anywhere.
-        let in_the_way = if depth == last { kind == FileType::Symlink } else { kind != FileType::Directory };
+        // A file is mounted on anything but a directory (mount(2), ENOTDIR); a link may not stand anywhere.
+        let directory_there = kind == FileType::Directory;
+        let in_the_way = kind == FileType::Symlink || directory_there != (wanted || depth < last);
         if in_the_way {
             for number in 0..u32::MAX {
                 let aside = format!("{}.moved-aside-{number}", name.to_string_lossy());
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_and_files_are_moved_aside_and_directories_stay() {
+    fn what_is_in_the_way_is_moved_aside_and_the_rest_stays() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         std::fs::create_dir_all(home.join("good/app")).unwrap();
@@ -107,7 +107,7 @@ mod tests {
         std::fs::write(home.join("file"), "kept").unwrap();
         std::fs::write(home.join("file.moved-aside-0"), "older").unwrap();
 
-        let moved = |path: &str| clear_one(&home, Path::new(path)).unwrap();
+        let moved = |path: &str| clear_one(&home, Path::new(path), true).unwrap();
         assert_eq!(moved("good/app"), None);
         assert_eq!(moved("not/there"), None);
         assert_eq!(moved("link/app"), Some("link.moved-aside-0".into()));
@@ -117,5 +117,9 @@ mod tests {
         assert!(home.join("link").symlink_metadata().unwrap().is_dir());
         assert!(dir.path().join("elsewhere").read_dir().unwrap().next().is_none());
         assert_eq!(moved("link/app"), None, "once is enough");
+        let for_file = |path: &str| clear_one(&home, Path::new(path), false).unwrap();
+        assert_eq!(for_file("file.moved-aside-1"), None);
+        assert_eq!(for_file("good/app"), Some("good/app.moved-aside-0".into()), "a directory where a file belongs");
+        assert_eq!(moved("file.moved-aside-0"), Some("file.moved-aside-0.moved-aside-0".into()));
     }
 }

@@ -6,11 +6,14 @@
 
 pub mod argv;
 pub mod clone;
+pub mod connector;
 pub mod exec;
 pub mod landlock;
 pub mod loopback;
 pub mod memory;
 pub mod mounts;
+pub mod pidfd;
+pub mod ptrace;
 pub mod seccomp;
 pub mod signals;
 

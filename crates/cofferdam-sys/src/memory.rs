@@ -39,3 +39,20 @@ pub fn read_string(pid: Pid, address: u64, limit: usize) -> io::Result<Vec<u8>> 
     }
     Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
+
+/// Fills `buffer` from `address` of process `pid` (`process_vm_readv(2)`).
+///
+/// # Errors
+/// As [`read_string`]; `EFAULT` where only a part is mapped.
+pub fn read_bytes(pid: Pid, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+    // SAFETY: `local` describes `buffer`; `remote` is only interpreted in the other process.
+    let got =
+        unsafe { libc::process_vm_readv(pid.as_raw_nonzero().get(), &raw const local, 1, &raw const remote, 1, 0) };
+    if check(got as libc::c_long)? == libc::c_long::try_from(buffer.len()).unwrap_or(libc::c_long::MAX) {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EFAULT))
+    }
+}

@@ -116,6 +116,30 @@ pub fn is_valid(listener: BorrowedFd<'_>, id: u64) -> bool {
     unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID as _, std::ptr::from_ref(&id)) == 0 }
 }
 
+/// Puts a copy of `source` in the place of the caller's descriptor `number` while the caller waits
+/// (`SECCOMP_ADDFD_FLAG_SETFD`, Linux 5.9): as by `dup2(2)`, not close-on-exec. `false` where the caller has gone.
+///
+/// # Errors
+/// Those of `SECCOMP_IOCTL_NOTIF_ADDFD` but `ENOENT`: `EMFILE` or `EBADF` where the caller's limit is below `number`.
+pub fn add_fd(listener: BorrowedFd<'_>, id: u64, source: BorrowedFd<'_>, number: u32) -> io::Result<bool> {
+    const ADD_FD: u32 = 0x4018_2103; // SECCOMP_IOW(3, struct seccomp_notif_addfd) of linux/seccomp.h
+    let request = libc::seccomp_notif_addfd {
+        id,
+        flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
+        srcfd: source.as_raw_fd().cast_unsigned(),
+        newfd: number,
+        newfd_flags: 0,
+    };
+    // SAFETY: the kernel reads one `seccomp_notif_addfd`; `source` is alive during the call.
+    let result =
+        check(i64::from(unsafe { libc::ioctl(listener.as_raw_fd(), ADD_FD as _, std::ptr::from_ref(&request)) }));
+    match result {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Has the kernel move the monitor and a notified caller in step, on one processor, which makes a notification cheaper
 /// (`SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6); `false` where the kernel cannot.
 ///

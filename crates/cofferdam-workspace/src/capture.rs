@@ -43,17 +43,23 @@ pub struct Capture {
     ignored: Ignored,
     clock: Clock,
     problems: Vec<Problem>,
+    /// Bases recorded since the last round that answered.
+    bases: Vec<Record>,
     /// Some path could not be looked at: that the index has no line for one then proves nothing.
     gaps: bool,
 }
 
 /// What a capture did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
     /// Paths of the layer that the last round found changed, each once.
     pub changed: Vec<Bytes>,
     /// What could not be captured, and why.
     pub problems: Vec<Problem>,
+    /// The bases of what appeared.
+    pub(crate) bases: Vec<Record>,
+    /// The run's start, as the clock has it after every step back.
+    pub(crate) started: Timestamp,
 }
 
 /// How far a scan goes.
@@ -86,6 +92,7 @@ impl Capture {
             ignored: Ignored::default(),
             clock: Clock::new(started),
             problems: Vec::new(),
+            bases: Vec::new(),
             gaps: false,
         };
         capture.scan(Vec::new(), Depth::Whole, &mut Vec::new())?;
@@ -126,9 +133,7 @@ impl Capture {
         if notices.overflow {
             self.scan(Vec::new(), Depth::Whole, &mut changed)?;
         }
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(Captured { changed, problems: std::mem::take(&mut self.problems) })
+        Ok(self.answer(changed))
     }
 
     /// Walks the whole layer and captures the bases of what is new in it; answers all its paths.
@@ -139,9 +144,18 @@ impl Capture {
         let mut changed = Vec::new();
         self.clock.check(&mut self.store)?;
         self.scan(Vec::new(), Depth::Whole, &mut changed)?;
+        Ok(self.answer(changed))
+    }
+
+    fn answer(&mut self, mut changed: Vec<Bytes>) -> Captured {
         changed.sort_unstable();
         changed.dedup();
-        Ok(Captured { changed, problems: std::mem::take(&mut self.problems) })
+        Captured {
+            changed,
+            problems: std::mem::take(&mut self.problems),
+            bases: std::mem::take(&mut self.bases),
+            started: self.clock.started,
+        }
     }
 
     /// Reconciles with a last scan, once nothing inside runs any more, and seals the index: from then on a path of
@@ -243,13 +257,13 @@ impl Capture {
             FileKind::File => self.record_file(path, &upper, origin, lower),
             FileKind::Symlink => {
                 let Some((lower, text)) = link(self.root.as_fd(), path) else {
-                    return self.store.base(Record::new(path, lower, Certainty::Unknown));
+                    return self.keep(Record::new(path, lower, Certainty::Unknown));
                 };
                 let mut record = Record::new(path, &lower, self.judge(path, &lower, &upper, origin));
                 record.text = Some(text);
-                self.store.base(record)
+                self.keep(record)
             }
-            _ => self.store.base(Record::new(path, lower, self.judge(path, lower, &upper, origin))),
+            _ => self.keep(Record::new(path, lower, self.judge(path, lower, &upper, origin))),
         }
     }
 
@@ -263,12 +277,12 @@ impl Capture {
         let opened = beneath::open_read(self.root.as_fd(), path);
         let (file, before) = match opened.and_then(|file| entry::stat_fd(&file).map(|found| (file, found.entry))) {
             Ok((file, found)) if found.kind == FileKind::File => (file, found),
-            Ok(_) => return self.store.base(Record::new(path, lower, Certainty::Unknown)),
+            Ok(_) => return self.keep(Record::new(path, lower, Certainty::Unknown)),
             Err(errno) => {
                 if !beneath::is_absent(errno) {
                     self.problem(path, "read the base of", errno);
                 }
-                return self.store.base(Record::new(path, lower, Certainty::Unknown));
+                return self.keep(Record::new(path, lower, Certainty::Unknown));
             }
         };
         let mut record = Record::new(path, &before, self.judge(path, &before, upper, origin));
@@ -290,6 +304,11 @@ impl Capture {
             }
             record.state = Certainty::Unknown;
         }
+        self.keep(record)
+    }
+
+    fn keep(&mut self, record: Record) -> Result<(), WorkspaceError> {
+        self.bases.push(record.clone());
         self.store.base(record)
     }
 

@@ -127,12 +127,10 @@ fn compare(layers: &Layers, candidate: &Candidate, options: &ChangeOptions) -> R
 
 /// A damaged store or a layer that is gone ends the reading; a hostile or vanishing entry does not.
 fn sort(path: &Bytes, error: WorkspaceError) -> Passed {
-    match error {
-        WorkspaceError::Io { layer: Layer::Upper | Layer::Real, .. } | WorkspaceError::WrongKind { .. } => {
-            Passed::Problem(Problem { path: path.clone(), what: error.to_string() })
-        }
-        error => Passed::Error(error),
+    if error.is_about_one_path() {
+        return Passed::Problem(Problem { path: path.clone(), what: error.to_string() });
     }
+    Passed::Error(error)
 }
 
 fn same(layers: &Layers, path: &Bytes, old: &Entry, new: &Entry, base: &Base) -> Result<bool, WorkspaceError> {

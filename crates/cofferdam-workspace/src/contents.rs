@@ -17,6 +17,10 @@ impl Contents for Layers {
         Layers::link_new(self, path).map_err(io::Error::other)
     }
 
+    fn directory_mode(&self, path: &Bytes) -> io::Result<Option<u32>> {
+        Layers::directory_mode(self, path).map_err(io::Error::other)
+    }
+
     fn open_base(&self, path: &Bytes) -> io::Result<Option<File>> {
         Layers::open_base(self, path).map_err(io::Error::other)
     }

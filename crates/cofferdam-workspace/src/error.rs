@@ -91,6 +91,12 @@ pub enum WorkspaceError {
 }
 
 impl WorkspaceError {
+    /// Whether it concerns one entry of the run's layer or the real tree: the rest can be read all the same. Otherwise the
+    /// store is damaged or gone.
+    pub fn is_about_one_path(&self) -> bool {
+        matches!(self, WorkspaceError::Io { layer: Layer::Upper | Layer::Real, .. } | WorkspaceError::WrongKind { .. })
+    }
+
     pub(crate) fn io(
         action: &'static str,
         layer: Layer,

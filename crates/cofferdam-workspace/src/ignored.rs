@@ -47,6 +47,11 @@ impl Ignored {
         state.ignored || state.matches(path, directory)
     }
 
+    /// Directories whose patterns are held.
+    pub fn remembered(&self) -> usize {
+        self.directories.len()
+    }
+
     /// As [`Ignored::is_ignored`] for a file, by the real tree's own files alone.
     pub fn by_real_tree(&mut self, root: BorrowedFd<'_>, path: &[u8]) -> bool {
         self.is_ignored(path, false, &mut |path| read_bounded(root, path))

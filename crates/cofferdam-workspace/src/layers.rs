@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cofferdam_core::Bytes;
 use cofferdam_core::change::FileKind;
+use cofferdam_core::{Bytes, Timestamp};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -61,6 +61,25 @@ impl Layers {
         })
     }
 
+    /// The same directories, with an index of bases that holds nothing but the run's start.
+    pub(crate) fn without_bases(&self, started: Option<Timestamp>) -> Result<Layers, WorkspaceError> {
+        let again = |fd: &OwnedFd, layer| fd.try_clone().map_err(WorkspaceError::std("hold", layer, "."));
+        Ok(Layers {
+            root: self.root.clone(),
+            upper: self.upper.clone(),
+            base: self.base.clone(),
+            root_fd: again(&self.root_fd, Layer::Real)?,
+            upper_fd: again(&self.upper_fd, Layer::Upper)?,
+            base_fd: again(&self.base_fd, Layer::Base)?,
+            index: OnceLock::from(Index { started, ..Index::default() }),
+        })
+    }
+
+    /// The index of bases, to add to; only of layers made [without bases](Layers::without_bases).
+    pub(crate) fn index_mut(&mut self) -> Option<&mut Index> {
+        self.index.get_mut()
+    }
+
     /// The real tree's directory (`O_PATH`).
     pub fn root_fd(&self) -> BorrowedFd<'_> {
         self.root_fd.as_fd()
@@ -91,6 +110,20 @@ impl Layers {
     /// As [`Layers::open_new`], for anything but a link.
     pub fn link_new(&self, path: &Bytes) -> Result<Bytes, WorkspaceError> {
         link(Layer::Upper, self.upper_fd(), path)
+    }
+
+    /// The permission bits (`st_mode & 0777`) of the workspace's directory; `None` where it has no directory there.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::BadPath`], [`WorkspaceError::Io`].
+    pub fn directory_mode(&self, path: &Bytes) -> Result<Option<u32>, WorkspaceError> {
+        plain(path)?;
+        match beneath::open_path(self.upper_fd(), &path.0).and_then(entry::stat_fd) {
+            Ok(found) if found.entry.kind == FileKind::Directory => Ok(Some(found.entry.mode & 0o777)),
+            Ok(_) => Ok(None),
+            Err(errno) if beneath::is_absent(errno) => Ok(None),
+            Err(errno) => Err(WorkspaceError::io("look at", Layer::Upper, path.clone())(errno)),
+        }
     }
 
     /// The base's content: the real tree's file where it still is the base, otherwise the captured copy.

@@ -23,6 +23,7 @@ mod index;
 mod judge;
 mod layers;
 mod lifecycle;
+mod live;
 mod store;
 mod walk;
 mod watch;
@@ -32,5 +33,6 @@ pub use changes::{ChangeOptions, ChangeSet, change_set};
 pub use entry::RealEntry;
 pub use error::{Layer, Problem, WorkspaceError};
 pub use layers::Layers;
+pub use live::{LARGEST_READ, LARGEST_TEXT, Live, Look, Seen, Stamp, text_of};
 
 pub mod promote;

@@ -296,14 +296,14 @@ fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Opaque {
+pub(crate) enum Opaque {
     No,
     Yes,
     Attributes,
 }
 
 /// The kernel's `user.overlay.opaque` (Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories").
-fn opaque(directory: &OwnedFd) -> Opaque {
+pub(crate) fn opaque(directory: &OwnedFd) -> Opaque {
     let mut value = [0u8; 2];
     match rustix::fs::fgetxattr(directory, c"user.overlay.opaque", &mut value[..]) {
         Ok(1) if value[0] == b'y' => Opaque::Yes,
@@ -312,7 +312,7 @@ fn opaque(directory: &OwnedFd) -> Opaque {
     }
 }
 
-fn is_attribute_whiteout(directory: BorrowedFd<'_>, name: &[u8], found: &RealEntry) -> bool {
+pub(crate) fn is_attribute_whiteout(directory: BorrowedFd<'_>, name: &[u8], found: &RealEntry) -> bool {
     if found.kind != FileKind::File || found.size != 0 {
         return false;
     }

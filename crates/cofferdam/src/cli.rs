@@ -38,6 +38,8 @@ enum Command {
     /// List runs
     #[command(alias = "ls")]
     List(commands::list::ListArgs),
+    /// Tell what a run did: commands, failures, changes, tests
+    Log(commands::log::LogArgs),
     /// Show what a run changed, as git diff would
     Diff(commands::diff::DiffArgs),
     /// Take a run's changes into the real tree
@@ -46,6 +48,12 @@ enum Command {
     Undo(commands::undo::UndoArgs),
     /// Throw a run's layers away; its evidence stays
     Discard(commands::discard::DiscardArgs),
+    /// Say which run, command and prompt the lines of a file came from
+    Blame(commands::blame::BlameArgs),
+    /// Say what runs cost and were refused
+    Stats(commands::stats::StatsArgs),
+    /// Look after the index of all runs that coffer log --search uses
+    Index(commands::index::IndexArgs),
     /// Verify a run's evidence: what is recorded is what was signed
     Verify(commands::verify::VerifyArgs),
     /// Write a run's evidence in a form for other tools, or as a page
@@ -83,6 +91,9 @@ pub struct Options {
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
+    /// Do not keep the lines you type as prompts
+    #[arg(long)]
+    pub no_record_typing: bool,
     /// Print nothing of coffer's own but errors
     #[arg(long, short)]
     pub quiet: bool,
@@ -130,10 +141,14 @@ pub fn main(early: Early) -> ExitCode {
         Command::Run(args) => commands::run::run(early, args, cli.color),
         Command::Shell(args) => commands::run::shell(early, args, cli.color),
         Command::List(args) => commands::list::list(&args, cli.color),
+        Command::Log(args) => commands::log::log(&args, cli.color),
         Command::Diff(args) => commands::diff::diff(&args, cli.color),
         Command::Promote(args) => commands::promote::promote(&args, cli.color),
         Command::Undo(args) => commands::undo::undo(&args),
         Command::Discard(args) => commands::discard::discard(&args),
+        Command::Blame(args) => commands::blame::blame(&args, cli.color),
+        Command::Stats(args) => commands::stats::stats(&args),
+        Command::Index(args) => commands::index::index(&args),
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),

@@ -72,7 +72,7 @@ pub fn json_remark(facts: &impl Serialize) -> Result<(), Failure> {
 
 /// JSON that says the same and is safe to show: what acts on a terminal or hides from the eye is escaped (RFC 8259,
 /// section 7). Outside of strings JSON has nothing of the kind.
-fn plain_json(text: &str) -> String {
+pub fn plain_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c != '\n' && (c.is_control() || is_hidden(c)) {

@@ -27,6 +27,20 @@ impl Progress {
         }
     }
 
+    /// So many of so many are done.
+    pub fn at(&mut self, step: &'static str, done: u64, all: u64) {
+        if self.begun.elapsed() > Duration::from_secs(1) {
+            let bar = self.bar.get_or_insert_with(|| {
+                ProgressBar::new(all).with_style(
+                    ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}")
+                        .unwrap_or_else(|_| ProgressStyle::default_bar()),
+                )
+            });
+            bar.set_message(format!("{step} {}", self.unit));
+            bar.set_position(done);
+        }
+    }
+
     fn step(&mut self, step: &'static str, number: u64) {
         self.steps += 1;
         if self.steps.is_multiple_of(64) && self.begun.elapsed() > Duration::from_secs(1) {

@@ -1,5 +1,6 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
+mod chain;
 mod output;
 mod process;
 mod statement;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Digest, Entry};
 use crate::{Bytes, RunId, Timestamp};
 
+pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
 pub use statement::{Counted, Statement};
@@ -162,6 +164,10 @@ pub struct RunEnded {
     pub milliseconds: u64,
     /// Paths that differ from their base, ignored ones left out.
     pub changed: u64,
+    /// Files and links among them as a diff counts them: a rename once, a directory or pipe never. Absent in logs of
+    /// earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Ignored paths that differ from their base.
     pub ignored: u64,
     /// Successful execs.

@@ -67,6 +67,9 @@ pub struct TestResult {
     /// Names of failing tests, at most a hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<String>,
+    /// Set where part of the output was not kept and the framework prints no total at the end: the counts are at least these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// The report it was read from, relative to the project; absent where it was the command's output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Bytes>,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use cofferdam_sys::seccomp::Instruction;
 
-use super::table::{Condition, HIGHEST, NOTIFIED, Row, TABLE};
+use super::table::{Condition, EXECS, HIGHEST, RENAMES, Row, TABLE};
 
-/// Whether renames are notified to the monitor.
+/// What is notified to the monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notify {
-    /// For the command: yes.
-    Renames,
-    /// For the helper that carries them out: no.
+    /// For the command: renames and execs.
+    Calls,
+    /// For the helper, which renames on the command's behalf and executes nothing.
     Nothing,
 }
 
@@ -69,8 +69,8 @@ pub fn program(notify: Notify) -> Vec<Instruction> {
         op(RETURN, ERRNO | ENOSYS),
     ];
     let mut calls: BTreeMap<u32, Vec<Instruction>> = BTreeMap::new();
-    if notify == Notify::Renames {
-        calls.extend(NOTIFIED.iter().map(|number| (*number, vec![op(RETURN, USER_NOTIF)])));
+    if notify == Notify::Calls {
+        calls.extend(RENAMES.iter().chain(EXECS).map(|number| (*number, vec![op(RETURN, USER_NOTIF)])));
     }
     for row in TABLE {
         calls.entry(row.number).or_default().extend(refusal(row));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn verdict(number: u32, arguments: [u64; 6]) -> u32 {
-        run(&program(Notify::Renames), ARCHITECTURE, number, arguments)
+        run(&program(Notify::Calls), ARCHITECTURE, number, arguments)
     }
 
     fn number_of(name: &str) -> u32 {
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn other_architectures_and_newer_calls() {
-        assert_eq!(run(&program(Notify::Renames), 0x4000_0003, 0, [0; 6]), KILL_PROCESS);
+        assert_eq!(run(&program(Notify::Calls), 0x4000_0003, 0, [0; 6]), KILL_PROCESS);
         assert_eq!(verdict(HIGHEST + 1, [0; 6]), ERRNO | ENOSYS);
         assert_eq!(verdict(0x4000_0000 | number_of("mount"), [0; 6]), ERRNO | ENOSYS, "x32");
     }
 
     #[test]
-    fn renames_are_notified_to_the_monitor_and_not_to_the_helper() {
-        for number in NOTIFIED {
+    fn renames_and_execs_are_notified_to_the_monitor_and_not_for_the_helper() {
+        for number in RENAMES.iter().chain(EXECS) {
             assert_eq!(verdict(*number, [0; 6]), USER_NOTIF);
             assert_eq!(run(&program(Notify::Nothing), ARCHITECTURE, *number, [0; 6]), ALLOW);
         }

@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_notified_call_is_read() {
-        for number in crate::filter::NOTIFIED {
+        for number in crate::filter::RENAMES {
             let read = arguments(number.cast_signed(), [10, 20, 30, 40, 0xffff_ffff_0000_0002, 0]).unwrap();
             assert_eq!(read.flags, if *number == n::__NR_renameat2 { 2 } else { 0 });
         }

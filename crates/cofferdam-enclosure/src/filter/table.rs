@@ -42,9 +42,12 @@ pub struct Row {
 /// by an older kernel: programs know how to live with that.
 pub const HIGHEST: u32 = 469;
 
-/// Calls the monitor is asked about: the kernel refuses to rename a directory of a lower layer (EXDEV), and the monitor
-/// has it moved.
-pub const NOTIFIED: &[u32] = n::RENAMES;
+/// Notified to the monitor: the kernel refuses to rename a directory of a lower layer (EXDEV), and the monitor has it
+/// moved.
+pub const RENAMES: &[u32] = n::RENAMES;
+
+/// Notified to the monitor, which records each that succeeds.
+pub const EXECS: &[u32] = &[n::EXECVE, n::EXECVEAT];
 
 /// No error: the call reports success without having been made.
 const DONE: u16 = 0;
@@ -228,7 +231,7 @@ mod libc_numbers {
         IO_URING_SETUP = __NR_io_uring_setup, IO_URING_ENTER = __NR_io_uring_enter,
         IO_URING_REGISTER = __NR_io_uring_register, OPEN_BY_HANDLE_AT = __NR_open_by_handle_at,
         FANOTIFY_INIT = __NR_fanotify_init, LOOKUP_DCOOKIE = __NR_lookup_dcookie, NFSSERVCTL = __NR_nfsservctl,
-        PRLIMIT64 = __NR_prlimit64, RENAMEAT = __NR_renameat, RENAMEAT2 = __NR_renameat2,
+        PRLIMIT64 = __NR_prlimit64, EXECVE = __NR_execve, EXECVEAT = __NR_execveat, RENAMEAT = __NR_renameat, RENAMEAT2 = __NR_renameat2,
     }
     #[cfg(target_arch = "x86_64")]
     pub const RENAMES: &[u32] = &[linux_raw_sys::general::__NR_rename, RENAMEAT, RENAMEAT2];

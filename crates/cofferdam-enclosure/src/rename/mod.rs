@@ -17,10 +17,12 @@ mod hint;
 mod protocol;
 mod purify;
 mod renames;
+mod restore;
 mod shift;
 mod skeleton;
 mod undo;
 
 pub use renames::{Leftover, Renames};
+pub use restore::{Restored, restore};
 
 pub use cofferdam_core::leftover::{LEFTOVER_PREFIX, is_leftover};

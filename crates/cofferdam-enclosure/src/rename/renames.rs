@@ -1,4 +1,4 @@
-//! The monitor's side: takes notifications, asks the helper where there is something to ask, answers.
+//! The monitor's side: looks at notified renames, asks the helper where there is something to ask, answers.
 //!
 //! One request is under way at a time, and nothing here waits: what comes meanwhile is kept as its notification alone,
 //! without descriptors, and looked at again when its turn comes. Renames of files and of directories that the command
@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use cofferdam_core::Bytes;
 use cofferdam_core::plan::EnclosurePlan;
@@ -18,6 +19,7 @@ use super::hint::{Hint, Move, Seen};
 use super::protocol::{Reply, Request};
 use crate::EnclosureError;
 use crate::channel::{Channel, Received};
+use crate::notices::Notices;
 
 /// How many helpers may die over one rename.
 const DEATHS: u32 = 3;
@@ -34,8 +36,8 @@ pub struct Leftover {
 /// The renames of one enclosure.
 #[derive(Debug)]
 pub struct Renames {
-    /// Absent once nobody inside is left to notify.
-    listener: Option<OwnedFd>,
+    /// To answer on; absent once the run is over.
+    listener: Option<Rc<OwnedFd>>,
     hint: Hint,
     helper: Option<Channel>,
     current: Option<Job>,
@@ -61,14 +63,13 @@ struct Begun {
 }
 
 impl Renames {
-    /// From the descriptors of [`crate::Report::Ready`], before the command starts.
+    /// From the notices and the root directory of [`crate::Report::Ready`], before the command starts.
     ///
     /// # Errors
     /// Where the plan's overlays cannot be opened.
-    pub fn new(listener: OwnedFd, root: OwnedFd, plan: &EnclosurePlan) -> io::Result<Renames> {
-        seccomp::wake_up_in_step(listener.as_fd())?;
+    pub fn new(notices: &Notices, root: OwnedFd, plan: &EnclosurePlan) -> io::Result<Renames> {
         Ok(Renames {
-            listener: Some(listener),
+            listener: notices.shared(),
             hint: Hint::new(root, plan)?,
             helper: None,
             current: None,
@@ -80,33 +81,26 @@ impl Renames {
 
     /// What to poll for; [`Renames::turn`] takes what came of it, in the same order.
     pub fn interests(&self) -> Vec<PollFd<'_>> {
-        let listener = self.listener.iter().map(AsFd::as_fd);
-        let helper = self.helper.iter().map(AsFd::as_fd);
-        listener.chain(helper).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect()
+        self.helper.iter().map(|channel| PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN)).collect()
     }
 
-    /// Does what can be done now. `helper` has init start a helper and gives the socket to it.
+    /// Hears the helper where it says something. `helper` has init start a helper and gives the socket to it.
     ///
     /// # Errors
     /// Those of the listener. A helper's failures end its requests, never the run.
     pub fn turn(&mut self, ready: &[PollFlags], helper: impl Fn() -> io::Result<Channel>) -> io::Result<()> {
-        let mut ready = ready.iter().copied();
-        let mut next =
-            |there: bool| if there { ready.next().unwrap_or(PollFlags::empty()) } else { PollFlags::empty() };
-        let (listener, answers) = (next(self.listener.is_some()), next(self.helper.is_some()));
-        if !answers.is_empty() {
+        if ready.iter().any(|flags| !flags.is_empty()) {
             self.hear(&helper)?;
         }
-        if listener.contains(PollFlags::IN) {
-            if let Some(fd) = &self.listener
-                && let Some(call) = seccomp::receive(fd.as_fd())?
-            {
-                self.take(call, &helper)?;
-            }
-        } else if listener.intersects(PollFlags::HUP | PollFlags::ERR) {
-            self.listener = None; // level-triggered: kept, it would spin
-        }
         Ok(())
+    }
+
+    /// A rename was notified. `helper` as for [`Renames::turn`].
+    ///
+    /// # Errors
+    /// Those of the listener.
+    pub fn notice(&mut self, call: Notification, helper: impl Fn() -> io::Result<Channel>) -> io::Result<()> {
+        self.take(call, &helper)
     }
 
     /// Takes no more renames: the run is over, and only what is in two halves is still to be brought to an end.

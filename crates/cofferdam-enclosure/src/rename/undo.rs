@@ -84,7 +84,7 @@ fn bring_entry_back(from: &OwnedFd, to: &OwnedFd, entry: &Entry) -> Result<(), E
     attributes.settle(&original)
 }
 
-fn settle_below(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+pub(super) fn settle_below(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(parent, name, flags, Mode::empty()) {
         Ok(directory) => settle_tree(&directory),
@@ -94,7 +94,7 @@ fn settle_below(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 }
 
 /// Settles a directory that bears a record, and such below it.
-fn settle_tree(directory: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn settle_tree(directory: &OwnedFd) -> Result<(), Errno> {
     let Some(attributes) = Attributes::recorded(directory)? else { return Ok(()) };
     for entry in entries(directory)? {
         let entry = entry?;

@@ -7,10 +7,13 @@
 )]
 
 mod blobs;
+mod corpus;
 mod keys;
 mod logs;
 mod proofs;
 mod python;
+mod secrets;
 mod support;
+mod survival;
 mod tampering;
 mod torn;

@@ -1,4 +1,4 @@
-use cofferdam_evidence::{Error, Log, Proof, RecorderKey, VerifierKey, prove, verify_proof};
+use cofferdam_evidence::{Bundle, Error, Log, Proof, RecorderKey, VerifierKey, prove, verify_proof};
 
 use crate::support::{Run, changed};
 
@@ -51,4 +51,26 @@ fn what_is_not_signed_or_not_what_was_signed_has_no_proof() {
     run.write("log.jsonl", text.replace("unsigned", "Unsigned"));
     assert!(matches!(prove(&run.dir, 0), Err(Error::Contradiction { .. })));
     assert!(matches!(Log::reopen(&run.dir, run.key.clone()), Err(Error::Contradiction { .. })));
+}
+
+#[test]
+fn a_bundle_is_a_proof_that_carries_its_event() {
+    let run = Run::finished();
+    let key = VerifierKey::parse(run.key.vkey(), "test").unwrap();
+    for seq in 0..7 {
+        let text = Bundle::of(&run.dir, seq).unwrap().to_string();
+        let bundle: Bundle = text.parse().unwrap();
+        assert_eq!(bundle, Bundle::of(&run.dir, seq).unwrap());
+        let (checkpoint, event) = bundle.verify(&key).unwrap();
+        assert_eq!((checkpoint.size, event.unwrap().seq), (7, seq));
+        let plain: Proof = text.parse().unwrap();
+        verify_proof(&bundle.line, &plain, &key).unwrap();
+        for at in (0..text.len()).step_by(3) {
+            let mut bad = text.clone().into_bytes();
+            bad[at] ^= 1;
+            let read = String::from_utf8(bad).ok().and_then(|text| text.parse::<Bundle>().ok());
+            assert!(read.is_none_or(|bad| bad.verify(&key).is_err()), "{seq} {at}");
+        }
+        assert!(plain.to_string().parse::<Bundle>().is_err(), "without the event");
+    }
 }

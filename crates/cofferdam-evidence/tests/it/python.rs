@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use cofferdam_evidence::{State, prove};
 
+use crate::corpus::{Files, corpus, judge};
 use crate::support::Run;
 
 fn script() -> PathBuf {
@@ -103,5 +104,23 @@ fn it_checks_proofs() {
         let text = String::from_utf8(line).unwrap().replacen("2026", "2025", 1).replacen("20", "21", 1);
         fs::write(&event, text).unwrap();
         assert_eq!(run_script(&run, &arguments).0, Some(1));
+    }
+}
+
+#[test]
+fn both_verifiers_judge_a_corpus_of_altered_runs_alike() {
+    let key = cofferdam_evidence::RecorderKey::generate().unwrap();
+    let (one, two) = (Run::long(key.clone()), Run::long(key.clone()));
+    let temporary = tempfile::tempdir().unwrap();
+    let published = one.verify().commitment.unwrap();
+    let (source, other) = (Files::read(&one.dir), Files::read(&two.dir));
+    // More than one for who has the time: `EVIDENCE_TEST_SEEDS=50 cargo test -p cofferdam-evidence both`.
+    let seeds = std::env::var("EVIDENCE_TEST_SEEDS").map_or(1, |n| n.parse().unwrap());
+    for seed in 0..seeds {
+        let place = temporary.path().join(format!("seed-{seed}"));
+        let cases = corpus(&source, &other, published, seed, &place);
+        assert!(cases.len() >= 200, "{}", cases.len());
+        judge(&cases, key.vkey(), &script(), &place);
+        std::fs::remove_dir_all(&place).unwrap();
     }
 }

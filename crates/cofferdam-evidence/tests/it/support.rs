@@ -45,6 +45,7 @@ pub fn output(blob: BlobRef) -> EventKind {
 
 pub fn ended() -> EventKind {
     EventKind::RunEnded(RunEnded {
+        files: None,
         reason: EndReason::Exited,
         code: Some(0),
         signal: None,
@@ -80,6 +81,30 @@ impl Run {
         log.append(None, changed("src/c.rs")).unwrap();
         log.append(None, changed("src/d.rs")).unwrap();
         log.checkpoint().unwrap();
+        log.append(None, ended()).unwrap();
+        log.checkpoint_with(serde_json::json!({"unexplained": 0}).as_object().unwrap()).unwrap();
+        run
+    }
+
+    /// A finished run of twenty events under eight checkpoints, with three blobs.
+    pub fn long(key: RecorderKey) -> Run {
+        let (run, mut log) = Run::begun(key);
+        let blobs = BlobStore::open(&run.dir).unwrap();
+        for n in 1..19u64 {
+            let cause = Some((n / 2, Link::Window));
+            match n % 6 {
+                0 => {
+                    let text = format!("output {n} of {}\n", run.id).repeat(20);
+                    log.append(cause, output(blobs.put(text.as_bytes()).unwrap())).unwrap();
+                    log.checkpoint().unwrap();
+                }
+                3 => {
+                    log.append(cause, changed(&format!("src/{n} \u{e9}\"\\.rs"))).unwrap();
+                    log.checkpoint().unwrap();
+                }
+                _ => drop(log.append(cause, changed(&format!("src/{n}.rs"))).unwrap()),
+            }
+        }
         log.append(None, ended()).unwrap();
         log.checkpoint_with(serde_json::json!({"unexplained": 0}).as_object().unwrap()).unwrap();
         run

@@ -14,22 +14,6 @@ use super::{Record, Result, Summary};
 /// The version as the specification's JSON schema wants it (`^[0-9]+\.[0-9]+$`; its examples write `0.1.0`).
 const VERSION: &str = "0.1";
 
-/// Commands that are AI agents. Of any other command nobody recorded whether a model wrote what it wrote.
-const AGENTS: &[&str] = &[
-    "aider",
-    "amp",
-    "claude",
-    "codex",
-    "copilot",
-    "crush",
-    "cursor-agent",
-    "droid",
-    "gemini",
-    "goose",
-    "opencode",
-    "qwen",
-];
-
 /// Writes the record. `diff` must have been computed without lines of context: its hunks are the ranges.
 ///
 /// # Errors
@@ -44,7 +28,8 @@ pub fn write(record: &Record, agent: &str, diff: &Diff, out: &mut impl Write) ->
 
 fn trace(summary: &Summary, agent: &str, commitment: Option<&Commitment>, diff: &Diff) -> Result<Value> {
     let run = &summary.started.run;
-    let contributor = if AGENTS.contains(&agent) { "ai" } else { "unknown" };
+    // Of any other command nobody recorded whether a model wrote what it wrote.
+    let contributor = if crate::argv::shown(&summary.started.argv).agent { "ai" } else { "unknown" };
     let (mut files, mut unnamed) = (Vec::new(), Vec::new());
     for file in &diff.files {
         let ranges = ranges(file)?;
@@ -130,6 +115,7 @@ mod tests {
         let all: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(all["version"], "0.1");
         assert_eq!(all["files"], json!([]));
+        assert_eq!(all["tool"]["name"], "claude");
         let id = all["id"].as_str().unwrap();
         assert_eq!((id.len(), &id[14..15]), (36, "8"));
         assert!("89ab".contains(&id[19..20]));

@@ -80,12 +80,12 @@ impl LastTests {
 }
 
 /// The predicate. The names of tests that passed are not recorded, their number is. `WARNED` is a run without a failure
-/// that cannot be taken for one of the final diff as it stands, or that passed nothing.
+/// that cannot be taken for one of the final diff as it stands, that passed nothing, or whose output was not kept whole.
 pub(super) fn predicate(summary: &Summary, last: &Last) -> Value {
     let Last { seq, result, command, stale } = last;
     let verdict = match (result.failed, result.passed, stale) {
         (1.., ..) => "FAILED",
-        (0, 1.., 0) => "PASSED",
+        (0, 1.., 0) if !result.partial => "PASSED",
         _ => "WARNED",
     };
     let configuration = match command {
@@ -112,6 +112,7 @@ pub(super) fn predicate(summary: &Summary, last: &Last) -> Value {
         "failedTests": result.failing,
         "cofferdam_framework": result.framework,
         "cofferdam_counts": {"passed": result.passed, "failed": result.failed, "skipped": result.skipped},
+        "cofferdam_partial": result.partial,
         "cofferdam_filesChangedSince": stale,
     })
 }
@@ -134,6 +135,9 @@ mod tests {
         assert_eq!(said(3, 0, 1), "WARNED");
         assert_eq!(said(0, 0, 0), "WARNED");
         assert_eq!(said(3, 1, 1), "FAILED");
+        let partial = TestResult { partial: true, ..result(3, 0) };
+        let last = Last { seq: 7, result: partial, command: None, stale: 0 };
+        assert_eq!(predicate(&summary, &last)["result"], "WARNED");
     }
 
     #[test]

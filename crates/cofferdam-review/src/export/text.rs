@@ -3,6 +3,8 @@
 use cofferdam_core::Bytes;
 use cofferdam_workspace::diff::is_hidden;
 
+use crate::text::quoted;
+
 /// Bytes as text that says each of them: what is no UTF-8 is written `\xNN`.
 pub(super) fn text(raw: &[u8]) -> String {
     let mut out = String::with_capacity(raw.len());
@@ -40,28 +42,21 @@ pub(super) fn visible(raw: &[u8]) -> String {
     out
 }
 
-/// As [`visible`], on one line.
-pub(super) fn visible_line(raw: &[u8]) -> String {
-    visible(raw).replace('\n', " \u{23ce} ").replace('\t', " ")
-}
-
-/// A command as a shell would take it, for the eye, in `most` bytes or little more.
+/// A command as a shell would read it, on one line, in `most` bytes or little more.
 pub(super) fn command_line(argv: &[Bytes], most: usize) -> String {
-    let mut out = Vec::new();
+    let mut out = String::new();
     for word in argv {
         if !out.is_empty() {
-            out.push(b' ');
+            out.push(' ');
         }
-        // A kernel's argument holds no NUL; evidence that somebody wrote by hand may.
-        let quoted = shlex::bytes::Quoter::new().allow_nul(true).quote(&word.0);
-        out.extend_from_slice(&quoted.unwrap_or_else(|_| word.0.as_slice().into()));
-        if out.len() > most {
-            let mut text = visible(&out[..most]);
-            text.push('\u{2026}');
-            return text;
+        if out.len() + word.0.len() > most {
+            out.push_str(&quoted(&word.0[..most.saturating_sub(out.len()).min(word.0.len())]));
+            out.push('\u{2026}');
+            return out;
         }
+        out.push_str(&quoted(&word.0));
     }
-    visible(&out)
+    out
 }
 
 /// A file's name without its directories.
@@ -86,9 +81,9 @@ mod tests {
     #[test]
     fn commands_are_quoted_and_cut() {
         let argv: Vec<Bytes> = [&b"sh"[..], b"-c", b"echo 'a b'\nls", b""].map(Bytes::from).to_vec();
-        let line = command_line(&argv, 1000);
-        assert_eq!(shlex::split(&line).unwrap(), ["sh", "-c", "echo 'a b'\nls", ""]);
-        assert!(command_line(&vec![Bytes::from("x".repeat(50).as_str()); 5], 100).ends_with('\u{2026}'));
+        assert_eq!(command_line(&argv, 1000), r"sh -c $'echo \'a b\'\nls' ''");
+        let long = command_line(&vec![Bytes::from("x".repeat(50).as_str()); 5], 100);
+        assert_eq!(long, format!("{} {}\u{2026}", "x".repeat(50), "x".repeat(49)));
         assert_eq!(base_name(b"a/b/c"), b"c");
     }
 }

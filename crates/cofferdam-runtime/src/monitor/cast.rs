@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use cofferdam_core::event::{CommandOutput, Source, Stream};
-use cofferdam_evidence::{BlobStore, BlobWriter};
+use cofferdam_evidence::{BlobStore, BlobWriter, Striker, StruckStream};
 use serde_json::json;
 
 use super::record::RecordError;
@@ -16,6 +16,8 @@ const MOST: u64 = 64 << 20;
 /// A recording under way.
 pub(super) struct Cast {
     blob: BlobWriter,
+    /// Strikes what was shown before it is cut into events: a value may come in two.
+    stream: StruckStream,
     begun: Instant,
     bytes: u64,
     dropped: u64,
@@ -24,11 +26,17 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    pub(super) fn start(blobs: &BlobStore, rows: u16, columns: u16, time: i64) -> Result<Cast, RecordError> {
+    pub(super) fn start(
+        blobs: &BlobStore,
+        striker: &Striker,
+        rows: u16,
+        columns: u16,
+        time: i64,
+    ) -> Result<Cast, RecordError> {
         let mut blob = blobs.writer()?;
         let header = json!({"version": 2, "width": columns, "height": rows, "timestamp": time});
         writeln!(blob, "{header}").map_err(RecordError::recording)?;
-        Ok(Cast { blob, begun: Instant::now(), bytes: 0, dropped: 0, partial: Vec::new() })
+        Ok(Cast { blob, stream: striker.stream(), begun: Instant::now(), bytes: 0, dropped: 0, partial: Vec::new() })
     }
 
     /// What the terminal showed. Bytes that are no UTF-8 become U+FFFD, as the format wants text.
@@ -38,7 +46,12 @@ impl Cast {
             self.dropped += output.len() as u64;
             return Ok(());
         }
-        self.partial.extend_from_slice(output);
+        self.stream.push(output, &mut self.partial);
+        self.settled()
+    }
+
+    /// Records what is settled, in whole characters.
+    fn settled(&mut self) -> Result<(), RecordError> {
         let whole = match std::str::from_utf8(&self.partial) {
             Ok(_) => self.partial.len(),
             Err(e) if e.error_len().is_none() => e.valid_up_to(),
@@ -63,7 +76,9 @@ impl Cast {
     }
 
     /// Ends the recording.
-    pub(super) fn finish(self) -> Result<CommandOutput, RecordError> {
+    pub(super) fn finish(mut self) -> Result<CommandOutput, RecordError> {
+        self.stream.end(&mut self.partial);
+        self.settled()?;
         let (bytes, dropped) = (self.bytes, self.dropped);
         let blob = self.blob.finish()?;
         Ok(CommandOutput { stream: Stream::Terminal, source: Source::Terminal, bytes, dropped, head: blob.size, blob })

@@ -3,27 +3,40 @@
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
 mod cast;
+mod commands;
+mod completeness;
+mod files;
+mod images;
+mod names;
+pub mod output;
+mod processes;
+mod prompts;
 mod record;
 mod relay;
+mod resident;
 mod settle;
+mod tally;
+mod typing;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::EndReason;
+use cofferdam_core::event::{EndReason, Statement};
 use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
+use crate::store::Store;
+use commands::{Commands, is_readable};
 use record::Recorder;
 use relay::Relay;
 
 pub(crate) use record::RecordError;
-pub(crate) use settle::{record_end, write_end};
+pub(crate) use settle::{record_end, write_end_of_log};
 
 /// How long a command gets to end by itself after its terminal went away.
 const GRACE: Duration = Duration::from_millis(500);
@@ -59,6 +72,7 @@ pub(crate) fn main(link: Link) -> i32 {
         relay: relay.map(Relay::new),
         terminal,
         renames: None,
+        commands: None,
         begun: None,
         run,
         recorder: None,
@@ -99,6 +113,7 @@ struct Monitor {
     relay: Option<Relay>,
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
     renames: Option<Renames>,
+    commands: Option<Commands>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     run: Prepared,
@@ -124,33 +139,51 @@ impl Monitor {
         // The clock that stamps inodes, before the overlay is mounted: what changed later may have been seen inside.
         let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
+        self.follow_processes()?;
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
             self.wait_ready()?;
         }
         // Init mounts meanwhile. No log, no run: the command starts only when event 0 stands.
-        self.recorder = Some(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
+        let recorder = self.recorder.insert(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
+        if let Some(commands) = &mut self.commands {
+            commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
+        }
         self.wait_ready()?;
         self.enclosure.go()?;
         let begun = Instant::now();
         self.begun = Some(begun);
         let ending = self.watch()?;
+        self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
-        self.enclosure.end()?;
+        self.end()?;
         self.run.release_home();
         self.drain_terminal()?;
-        let Some(recorder) = &mut self.recorder else {
+        let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
-        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed())?;
+        let mut statement = Statement::default();
+        let totals = commands.finish(recorder, &mut statement)?;
+        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), totals, statement)?;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(summary));
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
+        commands.keep();
         recorder.capture.sync().map_err(|e| Failure::Record(e.to_string()))?;
         sync.sync().map_err(|e| Failure::Record(e.to_string()))
+    }
+
+    /// Before init has children.
+    fn follow_processes(&mut self) -> Result<(), Failure> {
+        let plan = &self.run.plan.enclosure;
+        let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
+        let kept = Store::of_run(&self.run.directory).executables();
+        let init = self.enclosure.pid().as_raw_nonzero().get().unsigned_abs();
+        self.commands = Some(Commands::new(init, &environment, &kept)?);
+        Ok(())
     }
 
     /// Until the boundary stands.
@@ -168,7 +201,10 @@ impl Monitor {
         if let Some(recorder) = &mut self.recorder {
             recorder.capture.set_view(view);
         }
-        self.renames = Some(Renames::new(listener, root, &self.run.plan.enclosure)?);
+        if let Some(commands) = &mut self.commands {
+            let notices = commands.listen(listener)?;
+            self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
+        }
         if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
             relay.attach(master)?;
         }
@@ -179,13 +215,11 @@ impl Monitor {
     fn watch(&mut self) -> Result<Ending, Failure> {
         let mut gone: Option<Instant> = None; // when the client went away
         loop {
-            let Some(recorder) = &mut self.recorder else {
+            let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
-            let wait = match gone {
-                Some(since) => Some(GRACE.saturating_sub(since.elapsed())),
-                None => recorder.due(),
-            };
+            let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
+            let wait = [grace, recorder.due(), commands.due()].into_iter().flatten().min();
             let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -193,6 +227,9 @@ impl Monitor {
                 PollFd::new(&self.channel, client),
                 PollFd::from_borrowed_fd(recorder.capture.as_fd(), PollFlags::IN),
             ];
+            let first = fds.len();
+            fds.extend(commands.interests());
+            let inside = first..fds.len();
             let renames = self.renames.as_ref().map(|r| {
                 let first = fds.len();
                 fds.extend(r.interests());
@@ -210,12 +247,14 @@ impl Monitor {
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
 
+            let ended = commands.turn(&ready[inside], recorder, self.renames.as_mut(), || self.enclosure.helper())?;
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
+            recorder.files_if_due(|| commands.running())?;
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
-                relay.turn(&ready[range], |shown| recorder.terminal(shown))?;
+                relay.turn(&ready[range], recorder)?;
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
@@ -227,13 +266,16 @@ impl Monitor {
             if gone.is_some_and(|since| since.elapsed() >= GRACE) {
                 return Ok(Ending::because(EndReason::ClientGone));
             }
-            if !ready[0].is_empty()
+            if (!ready[0].is_empty() || ended && is_readable(self.enclosure.readable())?)
                 && let Some(mut ending) = self.hear_init()?
             {
                 if gone.is_some() {
                     ending.reason = EndReason::ClientGone;
                 }
                 return Ok(ending);
+            }
+            if let (Some(commands), Some(recorder)) = (&mut self.commands, &mut self.recorder) {
+                commands.settle_ends(recorder)?;
             }
         }
     }
@@ -278,9 +320,34 @@ impl Monitor {
                     recorder.resized(rows, columns)?;
                 }
             }
+            Received::Message(Ask::Input(piece), _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input(&piece.0);
+                }
+            }
+            Received::Message(Ask::InputEnded { total }, _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.input_ended(Some(total))?;
+                }
+            }
             Received::Message(Ask::Start { .. }, _) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// What the client said before it could know of the end.
+    fn hear_rest(&mut self) -> Result<(), Failure> {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&now)) {
+                Ok(0) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.map_err(io::Error::from)?,
+            };
+            if !self.hear_client()? {
+                return Ok(());
+            }
+        }
     }
 
     /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.
@@ -295,6 +362,9 @@ impl Monitor {
 
     /// Lets a directory that is in two halves become whole, and notes for the person what could not.
     fn finish_renames(&mut self) -> Result<(), Failure> {
+        if let Some(commands) = &mut self.commands {
+            commands.close();
+        }
         let Some(renames) = &mut self.renames else { return Ok(()) };
         renames.close();
         let until = Instant::now() + RENAME_GRACE;
@@ -323,17 +393,26 @@ impl Monitor {
         Ok(())
     }
 
+    /// Ends everything inside, and records the execs that are seen only now.
+    fn end(&mut self) -> Result<(), Failure> {
+        match &mut self.commands {
+            Some(commands) => commands.end(&self.enclosure, self.recorder.as_mut()),
+            None => Ok(self.enclosure.end(&mut || Ok(()))?),
+        }
+    }
+
     /// What the terminal still holds after the end.
     fn drain_terminal(&mut self) -> Result<(), Failure> {
         let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
-        relay.drain(|shown| recorder.terminal(shown))?;
+        relay.drain(recorder)?;
         Ok(())
     }
 
     /// Ends everything after a failure. Before the command started there was no run, and nothing of it stays; afterwards all
     /// that it did stays, for the next command to settle.
     fn give_up(&mut self, failure: Failure) -> Tell {
-        let ended = self.enclosure.end();
+        self.recorder = None;
+        let ended = self.end();
         if self.begun.is_none() {
             self.run.remove();
             return match failure {
@@ -345,10 +424,9 @@ impl Monitor {
             Failure::Enclosure(e) => e.to_string(),
             Failure::Record(e) => e,
         };
-        if let Err(e) = ended {
+        if let Err(Failure::Record(e)) = ended {
             why.push_str(&format!("; and its processes could not be waited for: {e}"));
         }
-        self.recorder = None;
         self.run.release_home();
         self.run.release_run();
         Tell::Broken(why)

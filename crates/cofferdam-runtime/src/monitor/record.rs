@@ -1,16 +1,20 @@
 //! What the monitor writes down while a run goes on: the log, the terminal, the bases of files.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::change::Digest;
-use cofferdam_core::event::{EventKind, RunStarted};
+use cofferdam_core::event::{EventKind, Link, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, RecorderKey};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
 use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
 use super::cast::Cast;
+use super::files::Files;
+use super::prompts::Prompts;
+use super::relay::Witness;
 use crate::prepare::Prepared;
 use crate::store::Store;
 
@@ -25,12 +29,20 @@ const RESCAN: Duration = Duration::from_millis(250);
 pub(crate) enum RecordError {
     #[error("the evidence cannot be written: {0}")]
     Evidence(#[from] cofferdam_evidence::Error),
+    #[error("the processes inside cannot be followed: {0}")]
+    Processes(std::io::Error),
+    #[error(transparent)]
+    Output(#[from] super::output::OutputError),
     #[error("the terminal cannot be recorded: {0}")]
     Recording(std::io::Error),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error("the bases of the workspace cannot be kept: {0}")]
     Workspace(#[from] WorkspaceError),
+    #[error("the table of agents shipped with the program does not read: {0}")]
+    Agents(toml::de::Error),
+    #[error("directory renames that were cut off cannot be taken back: {0}")]
+    Renames(std::io::Error),
     #[error("the plan does not serialise: {0}")]
     Plan(#[from] serde_json::Error),
 }
@@ -45,8 +57,11 @@ pub(super) struct Recorder {
     pub(super) log: Log,
     pub(super) capture: Capture,
     pub(super) layers: Layers,
-    blobs: BlobStore,
+    pub(super) blobs: BlobStore,
+    pub(super) files: Files,
+    striker: Striker,
     cast: Option<Cast>,
+    prompts: Prompts,
     stdio: Stdio,
     signed: Instant,
     scanned: Instant,
@@ -80,44 +95,100 @@ impl Recorder {
             boundary,
             boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         };
-        let log = Log::create(&directory, &plan.run, key, started)?;
-        let blobs = BlobStore::open(&directory)?;
+        let striker = Striker::new(&run.secrets)?;
+        let blobs = BlobStore::open(&directory)?.striking(striker.clone());
+        let writing = Writing { striker: striker.clone(), ..Writing::default() };
+        let mut log = Log::create_with(&directory, &plan.run, key, started, writing)?;
+        let files = Files::new(&layers)?;
+        let mut prompts = Prompts::new(BlobStore::open(&directory)?.striking(striker.clone()), plan.record_typing);
+        prompts.at_start(&plan.enclosure.argv, &mut log)?;
         Ok(Recorder {
             log,
             capture,
             layers,
             blobs,
+            files,
+            striker,
             cast: None,
+            prompts,
             stdio: plan.enclosure.stdio,
             signed: Instant::now(),
             scanned: Instant::now(),
         })
     }
 
+    /// Appends an event.
+    pub(super) fn append(&mut self, cause: Option<(u64, Link)>, what: EventKind) -> Result<u64, RecordError> {
+        Ok(self.log.append(cause, what)?)
+    }
+
+    /// What strikes the secrets out of evidence.
+    pub(super) fn striker(&self) -> Striker {
+        self.striker.clone()
+    }
+
+    /// The event that leads to the command.
+    pub(super) fn origin(&self) -> u64 {
+        self.prompts.origin()
+    }
+
+    /// Where large content goes.
+    pub(super) fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
     /// Looks at what appeared in the upper layer, and keeps the bases of it.
     pub(super) fn files_changed(&mut self) -> Result<(), RecordError> {
-        self.capture.on_readable()?;
+        let captured = self.capture.on_readable()?;
+        self.files.touched(captured);
+        Ok(())
+    }
+
+    /// A command has ended: records what it changed. `running` are the `process.exec` of the commands that run, and of this
+    /// one.
+    pub(super) fn command_ended(&mut self, running: &[u64]) -> Result<(), RecordError> {
+        self.files_changed()?;
+        self.files.scan(&mut self.log, &self.blobs, running)
+    }
+
+    /// Records file changes, where that is due. `running` are the `process.exec` of the commands that run.
+    pub(super) fn files_if_due(&mut self, running: impl FnOnce() -> Vec<u64>) -> Result<(), RecordError> {
+        if self.files.due().is_some_and(|wait| wait.is_zero()) {
+            self.files.turn(&mut self.log, &self.blobs, &running())?;
+        }
         Ok(())
     }
 
     /// When something is due although nothing happens.
     pub(super) fn due(&self) -> Option<Duration> {
-        if self.capture.needs_rescans() {
-            return Some(RESCAN);
-        }
-        (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()))
+        let signing = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
+        let rescan = self.capture.needs_rescans().then_some(RESCAN);
+        [signing, rescan, self.files.due(), self.prompts.input_due()].into_iter().flatten().min()
     }
 
     /// Signs what came, at most once an interval.
     pub(super) fn checkpoint_if_due(&mut self) -> Result<(), RecordError> {
         if self.capture.needs_rescans() && self.scanned.elapsed() >= RESCAN {
-            self.capture.rescan()?;
+            let captured = self.capture.rescan()?;
+            self.files.touched(captured);
             self.scanned = Instant::now();
         }
+        self.prompts.input_if_due(&mut self.log)?;
         if self.log.unsigned() > 0 && self.signed.elapsed() >= INTERVAL {
             self.log.checkpoint()?;
             self.signed = Instant::now();
         }
+        Ok(())
+    }
+
+    /// A piece of an agent's standard input.
+    pub(super) fn input(&mut self, piece: &[u8]) {
+        self.prompts.input(piece);
+    }
+
+    /// The standard input is over, after `total` bytes; or the run is.
+    pub(super) fn input_ended(&mut self, total: Option<u64>) -> Result<(), RecordError> {
+        self.prompts.input_ended(total, &mut self.log)?;
         Ok(())
     }
 
@@ -131,7 +202,7 @@ impl Recorder {
                     Stdio::Pipes => (24, 80),
                 };
                 let now = cofferdam_core::Timestamp::now().parts().0;
-                self.cast.insert(Cast::start(&self.blobs, rows, columns, now)?)
+                self.cast.insert(Cast::start(&self.blobs, &self.striker, rows, columns, now)?)
             }
         };
         cast.shown(shown)
@@ -148,8 +219,9 @@ impl Recorder {
         }
     }
 
-    /// Ends the recording of the terminal.
+    /// Ends the recording of the terminal and of the standard input.
     pub(super) fn close_terminal(&mut self) -> Result<(), RecordError> {
+        self.input_ended(None)?;
         if let Some(cast) = self.cast.take() {
             let output = cast.finish()?;
             self.log.append(None, EventKind::CommandOutput(output))?;
@@ -164,8 +236,19 @@ impl Recorder {
     }
 }
 
+impl Witness for Recorder {
+    fn shown(&mut self, output: &[u8]) -> Result<(), RecordError> {
+        self.terminal(output)
+    }
+
+    fn typed(&mut self, keys: &[u8], tty: &OwnedFd) -> Result<(), RecordError> {
+        self.prompts.typed(keys, tty, &mut self.log)?;
+        Ok(())
+    }
+}
+
 /// The name of a variable of an environment.
-fn name_of(variable: &Bytes) -> Bytes {
+pub(super) fn name_of(variable: &Bytes) -> Bytes {
     let name = variable.0.split(|b| *b == b'=').next().unwrap_or_default();
     name.into()
 }

@@ -12,6 +12,14 @@ use super::record::RecordError;
 
 const ROOM: usize = 64 * 1024;
 
+/// Who sees what passes.
+pub(super) trait Witness {
+    /// What the command printed, in order.
+    fn shown(&mut self, output: &[u8]) -> Result<(), RecordError>;
+    /// What the person typed, before the terminal, whose master is `tty`, has it.
+    fn typed(&mut self, keys: &[u8], tty: &OwnedFd) -> Result<(), RecordError>;
+}
+
 /// One pty and one client.
 pub(super) struct Relay {
     client: OwnedFd,
@@ -58,19 +66,22 @@ impl Relay {
         fds
     }
 
-    /// Moves what can be moved. `show` sees every byte that the command printed, in order.
-    pub(super) fn turn(
-        &mut self,
-        ready: &[PollFlags],
-        mut show: impl FnMut(&[u8]) -> Result<(), RecordError>,
-    ) -> Result<(), super::Failure> {
+    /// Moves what can be moved.
+    pub(super) fn turn(&mut self, ready: &[PollFlags], witness: &mut impl Witness) -> Result<(), super::Failure> {
         let client = ready.first().copied().unwrap_or(PollFlags::empty());
         let master = ready.get(1).copied().unwrap_or(PollFlags::empty());
         if client.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            let before = self.to_master.len();
             self.client_open = pump_in(&self.client, &mut self.to_master)?;
+            if let Some(tty) = &self.master
+                && self.to_master.len() > before
+            {
+                let keys: Vec<u8> = self.to_master.range(before..).copied().collect();
+                witness.typed(&keys, tty)?;
+            }
         }
         if master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            self.read_master(&mut show)?;
+            self.read_master(witness)?;
         }
         if let Some(fd) = &self.master
             && !self.to_master.is_empty()
@@ -82,14 +93,11 @@ impl Relay {
     }
 
     /// After the end: reads what the pty still holds, and gives the client what it takes within a second.
-    pub(super) fn drain(
-        &mut self,
-        mut show: impl FnMut(&[u8]) -> Result<(), RecordError>,
-    ) -> Result<(), super::Failure> {
+    pub(super) fn drain(&mut self, witness: &mut impl Witness) -> Result<(), super::Failure> {
         let mut patience = 10;
         loop {
             while self.master.is_some() && self.to_client.len() < ROOM {
-                self.read_master(&mut show)?;
+                self.read_master(witness)?;
             }
             self.flush();
             if !self.client_open || self.master.is_none() && self.to_client.is_empty() || patience == 0 {
@@ -104,12 +112,12 @@ impl Relay {
     }
 
     /// One read of the pty; a master whose other side is closed is dropped.
-    fn read_master(&mut self, show: &mut impl FnMut(&[u8]) -> Result<(), RecordError>) -> Result<(), super::Failure> {
+    fn read_master(&mut self, witness: &mut impl Witness) -> Result<(), super::Failure> {
         let Some(fd) = &self.master else { return Ok(()) };
         let mut chunk = [0u8; 16 * 1024];
         match rustix::io::read(fd, &mut chunk) {
             Ok(got) if got > 0 => {
-                show(&chunk[..got])?;
+                witness.shown(&chunk[..got])?;
                 if self.client_open {
                     self.to_client.extend(&chunk[..got]);
                 }

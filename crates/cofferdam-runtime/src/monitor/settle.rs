@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{EventKind, FileChanged, Link, RunEnded};
-use cofferdam_evidence::{Log, SyncHandle};
-use cofferdam_workspace::diff::{DiffOptions, compute};
+use cofferdam_core::event::{Counted, EndReason, EventKind, Link, RunEnded, Statement};
+use cofferdam_evidence::{BlobStore, Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
 use super::Ending;
+use super::files::{Chains, Settled};
+use super::processes::Totals;
 use super::record::{RecordError, Recorder};
+use super::tally::{Tally, is_shown, tally};
 use crate::prepare::Prepared;
 use crate::protocol::Summary;
 use crate::store::{Ended, RunRecord, write_record};
@@ -21,21 +23,42 @@ pub(super) fn settle(
     recorder: &mut Recorder,
     ending: Ending,
     took: Duration,
+    totals: Totals,
+    mut statement: Statement,
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
     let problems = recorder.close_workspace()?;
-    let Recorder { log, layers, .. } = recorder;
+    let Recorder { log, layers, .. } = &mut *recorder;
+    if ending.reason == EndReason::InitDied {
+        // The helper died with init.
+        let restored = cofferdam_enclosure::restore(layers.upper_fd(), layers.root_fd())
+            .map_err(|e| RecordError::Renames(e.into()))?;
+        let cut = [("taken back", restored.whole), ("not taken back", restored.left)];
+        for (what, count) in cut.into_iter().filter(|(_, count)| *count > 0) {
+            let what = format!("directory renames cut off in the middle, {what}");
+            log.append(None, EventKind::EvidenceGap { what, count })?;
+        }
+    }
     let ended = RunEnded {
         reason: ending.reason,
         code: ending.code,
         signal: ending.signal,
         milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         changed: 0,
+        files: None,
         ignored: 0,
-        execs: 0,
-        memory: None,
+        execs: totals.execs,
+        memory: totals.memory,
     };
-    let (ended, changes) = write_end(log, layers, ended)?;
+    let Recorder { log, layers, blobs, files, .. } = recorder;
+    let End { ended, changes, tally, paths } =
+        write_end(log, layers, ended, |log, changes| files.settle(&mut Settled { log, blobs, layers, changes }, &[]))?;
+    statement.files = paths;
+    statement.unexplained = [statement.execs, statement.exits, statement.files, statement.output]
+        .iter()
+        .map(|counted| counted.unexplained)
+        .sum();
+    sign(log, &statement)?;
     let sync = log.close()?;
     let mut record = run.record.clone();
     record_end(&run.directory, &mut record, &ended)?;
@@ -46,7 +69,7 @@ pub(super) fn settle(
     let summary = Summary {
         run: run.plan.run.clone(),
         ended,
-        lines: lines(layers, &changes),
+        lines: tally.lines,
         attention: count(|c| c.class == Class::HostExecution),
         moved: count(|c| c.base != BaseState::Unchanged && is_shown(c)),
         notes,
@@ -54,39 +77,50 @@ pub(super) fn settle(
     Ok((summary, sync))
 }
 
-/// Added and removed lines, where they are few enough to count while the person waits.
-fn lines(layers: &Layers, changes: &ChangeSet) -> Option<(u64, u64)> {
-    const MOST_FILES: usize = 500;
-    const MOST_BYTES: u64 = 16 << 20;
-    let shown = || changes.changes.iter().filter(|c| is_shown(c));
-    if shown().next().is_none() {
-        return Some((0, 0));
+/// Signs the log with what is stated of its completeness.
+fn sign(log: &mut Log, statement: &Statement) -> Result<(), RecordError> {
+    match serde_json::to_value(statement)? {
+        serde_json::Value::Object(fields) => Ok(log.checkpoint_with(&fields)?),
+        // A structure serialises as an object.
+        _ => Ok(log.checkpoint()?),
     }
-    let bytes: u64 = shown().flat_map(|c| c.old.iter().chain(&c.new)).map(|e| e.size).sum();
-    if shown().count() > MOST_FILES || bytes > MOST_BYTES {
-        return None;
-    }
-    let options = DiffOptions { hunks: false, renames: None, ..DiffOptions::default() };
-    let diff = compute(layers, changes, &options).ok()?;
-    Some((diff.files.iter().map(|f| f.added).sum(), diff.files.iter().map(|f| f.deleted).sum()))
 }
 
-/// Writes what the workspace changed and the end of the run, and signs it.
+/// What the end of a run came to.
+pub(crate) struct End {
+    pub(crate) ended: RunEnded,
+    changes: ChangeSet,
+    tally: Tally,
+    /// Paths by the events and by the layer.
+    paths: Counted,
+}
+
+/// Writes what the workspace changed (`files` ends the chains) and the end of the run, to be signed.
 pub(crate) fn write_end(
     log: &mut Log,
     layers: &Layers,
     mut ended: RunEnded,
-) -> Result<(RunEnded, ChangeSet), RecordError> {
+    files: impl FnOnce(&mut Log, &ChangeSet) -> Result<Counted, RecordError>,
+) -> Result<End, RecordError> {
     let changes = change_set(layers, &ChangeOptions { digests: true, excludes: None })?;
-    for change in changes.changes.iter().filter(|c| is_shown(c)) {
-        let data = FileChanged::new(change.path.clone(), change.old.clone(), change.new.clone());
-        log.append(Some((0, Link::Window)), EventKind::FileChanged(data))?;
-    }
+    let paths = files(log, &changes)?;
+    let tally = tally(layers, &changes);
+    ended.files = Some(tally.files);
     ended.changed = changes.changes.iter().filter(|c| is_shown(c)).count() as u64;
     ended.ignored = changes.changes.iter().filter(|c| c.class == Class::Ignored).count() as u64;
     log.append(Some((0, Link::Parent)), EventKind::RunEnded(ended.clone()))?;
-    log.checkpoint()?;
-    Ok((ended, changes))
+    Ok(End { ended, changes, tally, paths })
+}
+
+/// As [`write_end`], where the monitor died: the chains go on from what its log says.
+pub(crate) fn write_end_of_log(
+    log: &mut Log,
+    blobs: &BlobStore,
+    (evidence, layers): (&std::path::Path, &Layers),
+    ended: RunEnded,
+) -> Result<End, RecordError> {
+    let chains = Chains::of_log(evidence)?;
+    write_end(log, layers, ended, |log, changes| chains.settle(&mut Settled { log, blobs, layers, changes }))
 }
 
 /// Notes the end where a list looks for it.
@@ -97,9 +131,4 @@ pub(crate) fn record_end(
 ) -> Result<(), RecordError> {
     record.ended = Some(Ended { time: Timestamp::now(), facts: ended.clone() });
     Ok(write_record(directory, record)?)
-}
-
-/// Whether a change is the project's own: neither ignored or generated nor inside .git.
-fn is_shown(change: &Change) -> bool {
-    !matches!(change.class, Class::Ignored | Class::GitMetadata)
 }

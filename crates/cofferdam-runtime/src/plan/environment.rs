@@ -5,7 +5,7 @@ use std::path::Path;
 use cofferdam_core::{Bytes, RunId};
 
 use crate::plan::toolchains::Found;
-use crate::plan::{Host, INSIDE};
+use crate::plan::{Host, INSIDE, accounts};
 
 /// Variables that say how to show things and nothing about the person.
 const SHOWN: &[&str] = &["TERM", "COLORTERM", "LANG", "LANGUAGE", "TZ", "NO_COLOR", "CLICOLOR", "FORCE_COLOR"];
@@ -23,13 +23,11 @@ pub(super) fn build(host: &Host, run: &RunId, root: &Path, found: &Found, git: b
         }
     }
     let home = Bytes::from(host.home.as_path());
-    let user = host.var("USER").or_else(|| host.var("LOGNAME")).map_or(&b"user"[..], |v| v.as_ref());
-    // The name of uid 0 would be a lie inside, where the uid is an ordinary one.
-    let user = if host.uid == 0 { b"user" } else { user };
+    let user = accounts::name(host);
     set(b"HOME", home.as_ref());
     set(b"USER", user);
     set(b"LOGNAME", user);
-    set(b"SHELL", host.var("SHELL").map_or(b"/bin/sh", |v| v.as_ref()));
+    set(b"SHELL", accounts::shell(host));
     set(b"PATH", host.var("PATH").map_or(b"/usr/local/bin:/usr/bin:/bin", |v| v.as_ref()));
     if let Some(venv) = host.var("VIRTUAL_ENV").filter(|v| v.as_path().starts_with(root)) {
         set(b"VIRTUAL_ENV", venv.as_ref());

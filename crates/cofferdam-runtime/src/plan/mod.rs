@@ -1,5 +1,6 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
+mod accounts;
 mod environment;
 mod identity;
 mod project;
@@ -15,6 +16,7 @@ use cofferdam_core::{Bytes, RunId};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use toolchains::Toolchain;
+pub(crate) use toolchains::clean_configuration;
 
 use crate::store::Store;
 
@@ -56,6 +58,8 @@ pub struct Request {
     pub processes: u64,
     /// How the streams are connected.
     pub stdio: Stdio,
+    /// Whether lines typed at the terminal are kept as prompts.
+    pub record_typing: bool,
 }
 
 /// Why no plan could be made.
@@ -94,6 +98,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let mut notes = Vec::new();
 
     let mut mounts = system::mounts(host);
+    mounts.extend(accounts::mounts(host));
     let path = |p: &std::path::Path| Bytes::from(p);
     mounts.push(Mount::Bind { source: path(&home), target: path(&host.home), access: Access::ReadWrite });
     let found = toolchains::discover(host, &root, &mut notes)?;
@@ -126,6 +131,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             processes: request.processes,
             privileged_caller: host.uid == 0,
         },
+        record_typing: request.record_typing,
         notes,
     })
 }

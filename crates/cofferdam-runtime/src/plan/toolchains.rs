@@ -1,7 +1,9 @@
 //! Toolchains that lie in the person's home: discovered from `PATH`, a table of places, and the symbolic links and
 //! interpreters that they lead to.
 
-use std::collections::BTreeSet;
+mod configuration;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use cofferdam_core::plan::{Access, Mount};
 use serde::Deserialize;
 
+use self::configuration::Share;
 use crate::plan::Host;
 use crate::plan::project::KEEPS_SECRETS;
 
@@ -33,6 +36,10 @@ pub struct Toolchain {
     #[serde(default)]
     clean: Vec<String>,
     #[serde(default)]
+    keep: Vec<String>,
+    #[serde(default)]
+    secrets: Vec<String>,
+    #[serde(default)]
     pass: Vec<String>,
 }
 
@@ -48,6 +55,10 @@ pub(super) struct Found {
     read_only: BTreeSet<PathBuf>,
     /// Directories to lay a writable layer over.
     caches: BTreeSet<PathBuf>,
+    /// Files of which only a part is seen, with that part.
+    parts: BTreeMap<PathBuf, Vec<u8>>,
+    /// Files with a credential below a path that is shown.
+    hidden: BTreeSet<PathBuf>,
     /// Variables to pass because they name such places.
     pub(super) variables: Vec<String>,
 }
@@ -63,7 +74,10 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
         if !base.is_absolute() || base.symlink_metadata().is_err() || keeps_secrets(host, &base) {
             continue;
         }
-        found.variables.extend(by_name.into_iter().chain(&entry.pass).cloned());
+        let passed = host.env.iter().filter(|(name, _)| entry.pass.iter().any(|p| configuration::fits(&name.0, p)));
+        found
+            .variables
+            .extend(by_name.cloned().into_iter().chain(passed.map(|(n, _)| n.as_path().display().to_string())));
         for part in &entry.read_only {
             found.show(&base.join(part));
         }
@@ -74,15 +88,10 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
             }
         }
         for part in &entry.clean {
-            let path = base.join(part);
-            match std::fs::read(&path) {
-                Ok(text) if holds_secret(&text) => notes.push(format!(
-                    "{} stays outside: it holds a token (put it into a file of its own to have the rest inside)",
-                    path.display()
-                )),
-                Ok(_) => found.show(&path),
-                Err(_) => {}
-            }
+            found.configure(host, &plain(&base.join(part)), &entry.keep, notes);
+        }
+        for pattern in &entry.secrets {
+            found.hide(host, &base, pattern, notes);
         }
     }
     let search = host.var("PATH").map_or(&[][..], |v| v.as_ref());
@@ -95,7 +104,28 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
     // Where one shown directory lies in another, the outer one is enough.
     let all: Vec<PathBuf> = found.read_only.iter().cloned().collect();
     found.read_only.retain(|p| !all.iter().any(|o| o != p && p.starts_with(o)));
+    for package in all {
+        for pattern in configuration::OF_PACKAGES {
+            found.hide(host, &package, pattern, notes);
+        }
+    }
     Ok(found)
+}
+
+/// The configuration files that come in only without credentials: where they lie on this host, if they are there.
+pub(crate) fn clean_configuration(host: &Host) -> Vec<PathBuf> {
+    // A table that does not read ends the run where it is resolved.
+    let Ok(table) = toml::from_str::<Table>(TABLE) else { return Vec::new() };
+    let place = |entry: &Toolchain| {
+        let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
+        named.unwrap_or_else(|| host.home.join(&entry.root))
+    };
+    table
+        .toolchain
+        .iter()
+        .flat_map(|entry| entry.clean.iter().map(|part| place(entry).join(part)))
+        .filter(|path| path.is_absolute() && path.exists())
+        .collect()
 }
 
 impl Found {
@@ -106,6 +136,32 @@ impl Found {
         }
     }
 
+    /// A file of configuration: all of it, a part, or nothing.
+    fn configure(&mut self, host: &Host, path: &Path, keep: &[String], notes: &mut Vec<String>) {
+        let Some(text) = configuration::read(path) else { return };
+        let name = configuration::shortened(&host.home, path);
+        match configuration::share(&text, keep) {
+            Share::Whole => self.show(path),
+            Share::Part { content, dropped } => {
+                notes.push(format!("of {name} this stays outside: {}", dropped.join(", ")));
+                self.parts.insert(path.to_owned(), content);
+            }
+            Share::Nothing(why) => notes.push(format!(
+                "{name} stays outside: {why} (put what is not for the enclosure into a file of its own)"
+            )),
+        }
+    }
+
+    /// Hides the files that match where they hold a credential, or are too large to tell.
+    fn hide(&mut self, host: &Host, base: &Path, pattern: &str, notes: &mut Vec<String>) {
+        for path in configuration::matching(base, pattern) {
+            let clean = configuration::read(&path).is_some_and(|text| !configuration::holds_secret(&text));
+            if !clean && self.hidden.insert(path.clone()) {
+                notes.push(format!("{} is hidden: it holds a token", configuration::shortened(&host.home, &path)));
+            }
+        }
+    }
+
     fn covers(&self, path: &Path) -> bool {
         self.read_only.iter().chain(&self.caches).any(|p| path.starts_with(p))
     }
@@ -113,19 +169,23 @@ impl Found {
     /// A directory of `PATH`: its programs, and what they lead to.
     fn programs(&mut self, host: &Host, root: &Path, dir: &Path) {
         let visible = |path: &Path| !path.starts_with(&host.home) && in_system(path);
-        if !dir.is_absolute() || visible(dir) || dir.starts_with(root) || self.covers(dir) {
+        if !dir.is_absolute() || visible(dir) || dir.starts_with(root) {
             return;
         }
+        // Shims are links to a program that may lie anywhere; what they are beside is shown already.
+        let shims = self.covers(dir);
         let Ok(real) = dir.canonicalize() else { return };
         if keeps_secrets(host, &real) || SHARED.iter().any(|s| real == host.home.join(s)) {
             return;
         }
         let Ok(entries) = real.read_dir() else { return };
-        self.read_only.insert(real.clone());
-        if real != dir {
-            self.read_only.insert(dir.to_owned());
+        if !shims {
+            self.read_only.insert(real.clone());
+            if real != dir {
+                self.read_only.insert(dir.to_owned());
+            }
         }
-        for entry in entries.flatten() {
+        for entry in entries.flatten().filter(|e| !shims || e.file_type().is_ok_and(|t| t.is_symlink())) {
             self.follow(host, root, &entry.path());
         }
     }
@@ -195,7 +255,12 @@ impl Found {
             work: directory.join(format!("layers/cache-{n}/work")).into(),
             target: path.as_path().into(),
         });
-        shown.chain(layered).collect()
+        let parts = self
+            .parts
+            .iter()
+            .map(|(path, content)| Mount::File { target: path.as_path().into(), content: content.clone().into() });
+        let hidden = self.hidden.iter().map(|path| Mount::Hidden { target: path.as_path().into(), directory: false });
+        shown.chain(layered).chain(parts).chain(hidden).collect()
     }
 }
 
@@ -246,17 +311,6 @@ fn keeps_secrets(host: &Host, path: &Path) -> bool {
     path == host.home
         || host.home.starts_with(path)
         || KEEPS_SECRETS.iter().map(|k| host.home.join(k)).any(|k| path.starts_with(&k) || k.starts_with(path))
-}
-
-/// Whether configuration carries a credential: a key that names one, or a URL with a password.
-fn holds_secret(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    let named = ["token", "password", "passwd", "secret", "_auth"].iter().any(|word| text.contains(word));
-    let in_url = text
-        .split("://")
-        .skip(1)
-        .any(|rest| rest.split(['/', '"', '\'', ' ', '\n']).next().is_some_and(|authority| authority.contains('@')));
-    named || in_url
 }
 
 #[cfg(test)]
@@ -355,17 +409,6 @@ mod tests {
             ["venv/bin/python3", "script/bin/python3", "bare/bin/python3", "good/bin/tool", "good/bin/none", "good"]
         {
             assert!(!is_python_installation(&at(other)), "{other}");
-        }
-    }
-
-    #[test]
-    fn configuration_with_a_credential_stays_outside_and_is_mentioned() {
-        for (text, secret) in [
-            ("[registry]\ntoken = 'x'\n", true),
-            ("registry = 'sparse+https://user:pw@host/index'\n", true),
-            ("[build]\njobs = 2\n[source.x]\nregistry = 'https://host/a@b'\n", false),
-        ] {
-            assert_eq!(holds_secret(text.as_bytes()), secret, "{text}");
         }
     }
 }

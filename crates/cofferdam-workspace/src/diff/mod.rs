@@ -29,7 +29,7 @@ use file::Pair;
 pub use file::{FileDiff, Side, Status};
 pub use patch::{PatchStyle, Theme};
 use rename::Half;
-pub use sanitize::is_hidden;
+pub use sanitize::{is_hidden, push_visible};
 use similarity::{Pieces, WHOLE};
 
 /// Most bytes of hunks one diff holds in memory; files beyond it are listed without their lines.

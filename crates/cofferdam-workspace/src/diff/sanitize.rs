@@ -3,7 +3,7 @@
 /// Appends text with everything that would act on the terminal, or hide from the eye, written out: control characters
 /// as `^X`, bidirectional and invisible characters as `<U+202E>`, bytes that are not UTF-8 as `<FF>`. Tabs and
 /// newlines stay.
-pub(crate) fn push_visible(out: &mut Vec<u8>, text: &[u8]) {
+pub fn push_visible(out: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
         let mut rest = chunk.valid();
         while let Some(at) = rest.find(is_hidden) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::change::{Change, FileKind};
+use cofferdam_core::change::FileKind;
 
 use super::plan::{Conflict, Decision, Left, Parent, Planned, Step};
 use super::planner::Planner;
@@ -43,7 +43,7 @@ impl Planner<'_> {
     }
 
     /// Directories above promoted paths that neither the real tree nor the plan has.
-    pub(super) fn missing_parents(&self, changes: &[Change], paths: &[Planned]) -> Result<Vec<Parent>, PromoteError> {
+    pub(super) fn missing_parents(&self, paths: &[Planned]) -> Result<Vec<Parent>, PromoteError> {
         let makes = |p: &&Planned| matches!(p.step, Some(Step::Write { .. } | Step::Link | Step::MakeDir { .. }));
         let mut seen: BTreeSet<Bytes> = self.made.clone();
         let mut missing = BTreeMap::new();
@@ -54,8 +54,10 @@ impl Planner<'_> {
                 if there.is_some() {
                     break;
                 }
-                let change = changes.binary_search_by(|c| c.path.cmp(&dir)).ok().and_then(|i| changes[i].new.as_ref());
-                let mode = change.filter(|e| e.kind == FileKind::Directory).map(|e| e.mode & 0o777);
+                let mode = self
+                    .contents
+                    .directory_mode(&dir)
+                    .map_err(|source| PromoteError::Contents { path: dir.clone(), source })?;
                 let above = Bytes::from(split(&dir).0);
                 missing.insert(dir, mode);
                 dir = above;

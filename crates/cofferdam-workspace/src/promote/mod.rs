@@ -76,6 +76,12 @@ pub trait Contents: Sync {
     /// Where it is gone or not a symbolic link any more.
     fn link_new(&self, path: &Bytes) -> io::Result<Bytes>;
 
+    /// The permission bits (`st_mode & 0777`) of the workspace's directory at `path`; `None` where it has none there.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    fn directory_mode(&self, path: &Bytes) -> io::Result<Option<u32>>;
+
     /// The base of `path`: the content that the run first copied up or replaced; `None` where it was not captured.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ impl Plan {
 pub struct Parent {
     /// Its path.
     pub path: Bytes,
-    /// The workspace's permission bits for it, where the change set has it; otherwise the caller's umask decides.
+    /// The workspace's permission bits for it; where the workspace has no such directory, the caller's umask decides.
     pub mode: Option<u32>,
 }
 

@@ -38,7 +38,7 @@ pub fn plan(
         paths.push(planned);
     }
     planner.settle_directories(&mut paths)?;
-    let parents = planner.missing_parents(changes, &paths)?;
+    let parents = planner.missing_parents(&paths)?;
     Ok(Plan { root: root.path().into(), conflicts: selection.conflicts.clone(), paths, parents })
 }
 

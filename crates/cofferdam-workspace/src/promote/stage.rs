@@ -18,7 +18,7 @@ use crate::changes::in_parallel;
 pub struct StageOptions<'a> {
     /// The run's directory in the store, in which `promotions/` lies or is made.
     pub run_dir: &'a Path,
-    /// The caller's umask, for directories that no change speaks of.
+    /// The caller's umask, for directories that the workspace does not have.
     pub umask: u32,
 }
 

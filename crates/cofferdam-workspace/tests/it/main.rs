@@ -6,6 +6,7 @@ mod capture;
 mod changes;
 mod git;
 mod hostile;
+mod live;
 mod overlay;
 mod promote_cases;
 mod promote_crash;

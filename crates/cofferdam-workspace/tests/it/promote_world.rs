@@ -154,6 +154,14 @@ impl Contents for World {
         Ok(fs::read_link(self.new_tree().join(path.as_path()))?.into())
     }
 
+    fn directory_mode(&self, path: &Bytes) -> io::Result<Option<u32>> {
+        match fs::symlink_metadata(self.new_tree().join(path.as_path())) {
+            Ok(meta) => Ok(meta.is_dir().then(|| meta.permissions().mode() & 0o777)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     fn open_base(&self, path: &Bytes) -> io::Result<Option<File>> {
         match File::open(self.dir.path().join("base").join(path.as_path())) {
             Ok(file) => Ok(Some(file)),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use cofferdam_core::change::Class;
 use cofferdam_runtime::promotion::{Held, layers};
+use cofferdam_runtime::secrets;
 
 use super::{Answer, Target};
 use crate::failure::Failure;
@@ -32,7 +33,7 @@ pub fn discard(args: &DiscardArgs) -> Answer {
     let host = host::host()?;
     let store = host::store(&host);
     let target = Target::find(&host, &store, &args.run)?;
-    let held = Held::take(target.run)?;
+    let held = Held::take(target.run, secrets::of_host(&host).secrets)?;
     super::confine(&held, &store)?;
     if let Some(pending) = held.pending()? {
         return Err(Failure::new(format!("promotion {} of this run was interrupted", pending.number))

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::project_root;
 use cofferdam_runtime::store::{Run, RunRecord};
 use serde::Serialize;
@@ -35,11 +36,15 @@ struct Row<'a> {
 pub fn list(args: &ListArgs, colour: Colour) -> Answer {
     let host = host::host()?;
     let store = host::store(&host);
-    let mut runs = store.runs()?;
+    let Listing { mut runs, mut broken } = store.runs()?;
     if !args.all {
         let project = project_root(&host, &store)
             .map_err(|e| Failure::new(e).next("or list the runs of every project: coffer list --all"))?;
         runs.retain(|run| run.record.project.as_path() == project);
+        broken.retain(|run| run.may_be_of(&project));
+    }
+    for run in &broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
     }
     let mut rows = Vec::new();
     // What has no log never ran: the next command that looks for it clears it away.
@@ -48,9 +53,9 @@ pub fn list(args: &ListArgs, colour: Colour) -> Answer {
     }
     if args.json {
         output::json(&rows)?;
-    } else if rows.is_empty() {
+    } else if rows.is_empty() && broken.is_empty() {
         output::remark("no runs yet: coffer run COMMAND makes one");
-    } else {
+    } else if !rows.is_empty() {
         output::print(human(&rows, args.all, colour.stdout()))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -80,7 +85,7 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
             ago(record.started),
             row.state.to_owned(),
             ended.map_or("-".to_owned(), outcome),
-            ended.map_or("-".to_owned(), |e| output::counted(e.changed, "file")),
+            ended.map_or("-".to_owned(), changed),
         ];
         if projects {
             cells.push(output::visible(&record.project.0));
@@ -92,6 +97,11 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
         Some((head, rest)) => format!("{}\n{rest}", output::styled(head, "2", colour)),
         None => text,
     }
+}
+
+/// What `coffer diff --stat` counts; of a run of an earlier version, paths.
+fn changed(ended: &RunEnded) -> String {
+    ended.files.map_or_else(|| output::counted(ended.changed, "path"), |files| output::counted(files, "file"))
 }
 
 /// How a run ended, in a word: the exit code, or why there is none.

@@ -1,13 +1,17 @@
 //! One file a command.
 
+pub mod blame;
 pub mod diff;
 pub mod discard;
 pub mod doctor;
 pub mod export;
+pub mod index;
 pub mod list;
+pub mod log;
 pub mod manual;
 pub mod promote;
 pub mod run;
+pub mod stats;
 pub mod undo;
 pub mod verify;
 
@@ -18,9 +22,11 @@ use std::process::ExitCode;
 use cofferdam_core::Bytes;
 use cofferdam_core::change::Change;
 use cofferdam_core::event::FileChanged;
+use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::{Host, project_root};
 use cofferdam_runtime::promotion::Held;
 use cofferdam_runtime::recover::{Recovered, recover};
+use cofferdam_runtime::secrets;
 use cofferdam_runtime::store::{Run, Store, StoreError};
 use cofferdam_workspace::promote::latest_applied;
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers};
@@ -31,6 +37,9 @@ use crate::output;
 
 /// What a command gives back.
 pub type Answer = Result<ExitCode, Failure>;
+
+/// What to do where there is no latest run.
+const ELSEWHERE: &str = "or name a run, which works from anywhere, as in coffer diff RUN: coffer list --all shows them";
 
 /// The run that a person named.
 pub struct Target {
@@ -44,11 +53,14 @@ impl Target {
         // A run can be named from anywhere; `@` needs a project to be in.
         let project = match project_root(host, store) {
             Ok(root) => root,
-            Err(e) if name == "@" => return Err(e.into()),
+            Err(e) if name == "@" => return Err(Failure::new(e).next(ELSEWHERE)),
             Err(_) => PathBuf::new(),
         };
         loop {
-            let mut run = store.find(name, &project)?;
+            let mut run = store.find(name, &project).map_err(|e| match e {
+                StoreError::None(_) => Failure::new(e).next(ELSEWHERE),
+                e => e.into(),
+            })?;
             if settle(&mut run)? {
                 return Ok(Target { run });
             }
@@ -72,16 +84,7 @@ impl Target {
 
     /// A path as a person gives it, relative to the current directory, as one relative to the project's root.
     pub fn relative(&self, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
-        let root = self.run.record.project.as_path();
-        let full = normalised(&host.cwd.join(word));
-        match full.strip_prefix(root) {
-            Ok(path) => Ok(Bytes::from(path)),
-            Err(_) => Err(Failure::new(format!(
-                "{} is not in the project {}",
-                output::visible(full.as_os_str().as_encoded_bytes()),
-                root.display()
-            ))),
-        }
+        relative_to(self.run.record.project.as_path(), host, word)
     }
 
     /// Refuses paths that name nothing: a misspelt one must not pass for one without changes.
@@ -104,12 +107,25 @@ impl Target {
     /// The latest run of this project that was promoted and not undone.
     pub fn latest_promoted(host: &Host, store: &Store) -> Result<Target, Failure> {
         let project = project_root(host, store)?;
-        for run in store.runs()? {
-            if run.record.project.as_path() == project && latest_applied(&run.directory)?.is_some() {
-                return Ok(Target { run });
-            }
+        let promoted = |run: &Run| Ok::<_, Failure>(latest_applied(&run.directory)?.is_some());
+        match store.runs()?.latest(&project, promoted)? {
+            Some(run) => Ok(Target { run }),
+            None => Err(Failure::new(format!("no run of {} was promoted", project.display()))
+                .next("coffer list shows the runs")),
         }
-        Err(Failure::new(format!("no run of {} was promoted", project.display())).next("coffer list shows the runs"))
+    }
+}
+
+/// A path as a person gives it, relative to the current directory, as one relative to a project's root.
+pub fn relative_to(root: &Path, host: &Host, word: &OsStr) -> Result<Bytes, Failure> {
+    let full = normalised(&host.cwd.join(word));
+    match full.strip_prefix(root) {
+        Ok(path) => Ok(Bytes::from(path)),
+        Err(_) => Err(Failure::new(format!(
+            "{} is not in the project {}",
+            output::visible(full.as_os_str().as_encoded_bytes()),
+            root.display()
+        ))),
     }
 }
 
@@ -134,7 +150,8 @@ fn latest_has(host: &Host, store: &Store, name: &str) -> Result<bool, Failure> {
     let Ok(root) = project_root(host, store) else { return Ok(false) };
     let run = match store.find("@", &root) {
         Ok(run) if run.record.discarded.is_none() => run,
-        Ok(_) | Err(StoreError::None(_)) => return Ok(false),
+        // Of a damaged one nobody knows; whoever needs it is told.
+        Ok(_) | Err(StoreError::None(_) | StoreError::Broken { .. }) => return Ok(false),
         Err(e) => return Err(e.into()),
     };
     let full = normalised(&host.cwd.join(name));
@@ -170,7 +187,8 @@ pub fn confine(held: &Held, store: &Store) -> Result<(), Failure> {
 
 /// Settles a run whose monitor died, and says so. `false` where it never began and is gone.
 pub fn settle(run: &mut Run) -> Result<bool, Failure> {
-    match recover(run)? {
+    let host = crate::host::host()?;
+    match recover(run, || secrets::of_host(&host).secrets)? {
         Recovered::Nothing => {}
         Recovered::NeverBegan => return Ok(false),
         Recovered::Settled => output::remark(&format!(
@@ -190,16 +208,29 @@ pub fn change_set(layers: &Layers) -> Result<ChangeSet, Failure> {
     Ok(changes)
 }
 
+/// The runs of a listing, what could not be read said.
+pub fn readable(listing: Listing) -> Vec<Run> {
+    for run in &listing.broken {
+        output::complain(&format!("run {} is left out: {}", run.run, run.error));
+    }
+    listing.runs
+}
+
+/// git's status letter of a change.
+pub fn letter(change: &FileChanged) -> char {
+    match (&change.before, &change.after) {
+        (None, _) => 'A',
+        (_, None) => 'D',
+        _ => 'M',
+    }
+}
+
 /// Changed paths with git's status letters; a long list ends with a count.
 pub fn listed(changed: &[FileChanged]) -> String {
     const MOST: usize = 20;
     let mut text = String::new();
     for change in changed.iter().take(MOST) {
-        let letter = match (&change.before, &change.after) {
-            (None, _) => 'A',
-            (_, None) => 'D',
-            _ => 'M',
-        };
+        let letter = letter(change);
         text.push_str(&format!("  {letter} {}\n", output::visible(&change.path.0)));
     }
     if changed.len() > MOST {

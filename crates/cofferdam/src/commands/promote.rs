@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use cofferdam_runtime::promotion::{Held, layers};
+use cofferdam_runtime::secrets;
 use cofferdam_workspace::promote::{ConflictStyle, Decision, End, Left, Outcome, Plan, Planned, Selection, Step};
 
 use super::{Answer, Target};
@@ -55,7 +56,7 @@ pub fn promote(args: &PromoteArgs, colour: Colour) -> Answer {
     let store = host::store(&host);
     let (target, paths) = Target::with_paths(&host, &store, &args.what)?;
     let exclude = args.exclude.iter().map(|path| target.relative(&host, path)).collect::<Result<Vec<_>, _>>()?;
-    let held = Held::take(target.run.clone())?;
+    let held = Held::take(target.run.clone(), secrets::of_host(&host).secrets)?;
     super::confine(&held, &store)?;
     let name = held.run().record.run.short().to_owned();
     if args.resume || args.abort {

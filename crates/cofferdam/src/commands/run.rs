@@ -8,6 +8,7 @@ use cofferdam_core::plan::RunPlan;
 use cofferdam_runtime::plan::{Host, Request, resolve};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::Summary;
+use cofferdam_runtime::secrets;
 
 use super::Answer;
 use crate::cli::{Options, RunArgs, ShellArgs};
@@ -42,14 +43,18 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
         env: options.env.iter().map(|v| Bytes::from(v.as_os_str())).collect(),
         processes: options.processes,
         stdio: run::stdio(&client),
+        record_typing: !options.no_record_typing,
     };
-    let plan = resolve(host, &store, &request)?;
+    let mut plan = resolve(host, &store, &request)?;
+    let gathered = secrets::of_run(host, &plan);
+    plan.notes.extend(gathered.note());
     if options.dry_run {
         output::json(&plan)?;
         return Ok(ExitCode::SUCCESS);
     }
     let voice = Voice { quiet: options.quiet, json: options.json, colour: colour.stderr() };
-    let prepared = Prepared::new(plan).map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
+    let prepared =
+        Prepared::new(plan, gathered.secrets).map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
     let plan = prepared.plan().clone();
     voice.begin(host, &plan);
     let outcome = run::follow(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
@@ -173,8 +178,12 @@ fn lines(summary: &Summary) -> Vec<String> {
         };
         out.push(format!("  changed     nothing{ignored}"));
     } else {
-        let mut line = format!("  changed     {}", output::counted(ended.changed, "file"));
-        if let Some((added, removed)) = summary.lines {
+        let files = ended.files.unwrap_or(ended.changed);
+        let mut line = match files {
+            0 => format!("  changed     {} (empty directories, pipes, modes)", output::counted(ended.changed, "path")),
+            files => format!("  changed     {}", output::counted(files, "file")),
+        };
+        if let Some((added, removed)) = summary.lines.filter(|_| files > 0) {
             line.push_str(&format!(" +{added} −{removed}"));
         }
         if ended.ignored > 0 {

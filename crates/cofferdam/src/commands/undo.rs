@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use cofferdam_runtime::promotion::Held;
+use cofferdam_runtime::secrets;
 
 use super::{Answer, Target};
 use crate::failure::Failure;
@@ -33,7 +34,7 @@ pub fn undo(args: &UndoArgs) -> Answer {
         Some(name) => Target::find(&host, &store, name)?,
         None => Target::latest_promoted(&host, &store)?,
     };
-    let held = Held::take(target.run)?;
+    let held = Held::take(target.run, secrets::of_host(&host).secrets)?;
     super::confine(&held, &store)?;
     let name = held.run().record.run.short().to_owned();
     let mut progress = Progress::new("files");

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use cofferdam_enclosure::{EnclosureError, Received};
+use cofferdam_runtime::agents::Agents;
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{Ask, Summary, Tell};
 use cofferdam_runtime::split::{Client, Streams};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::copy::copy;
+use super::input::copy_input;
 use super::terminal::{self, Terminal};
 
 /// How a run went.
@@ -45,6 +47,7 @@ pub fn follow(client: Client, run: Prepared) -> io::Result<Outcome> {
     let Client { channel, streams } = client;
     let numbers: Vec<i32> = FORWARDED.iter().map(|s| s.as_raw()).collect();
     let signal_fd = signals::signal_fd(&numbers)?;
+    let agent = Agents::known().map_err(io::Error::other)?.knows(&run.plan().enclosure.argv);
     run.hand_over(&channel)?;
 
     let mut copies: Vec<JoinHandle<io::Result<()>>> = Vec::new();
@@ -59,7 +62,8 @@ pub fn follow(client: Client, run: Prepared) -> io::Result<Outcome> {
         Streams::Pipes { stdin, stdout, stderr } => {
             if let Some(to) = stdin {
                 // Not waited for: it may sit in a read of the person's input when the command is long gone.
-                drop(copy(rustix::stdio::stdin().try_clone_to_owned()?, to));
+                let from = rustix::stdio::stdin().try_clone_to_owned()?;
+                drop(if agent { copy_input(from, to, &channel)? } else { copy(from, to) });
             }
             copies.extend(start_copy(stdout, rustix::stdio::stdout())?);
             copies.extend(start_copy(stderr, rustix::stdio::stderr())?);

@@ -2,6 +2,7 @@
 
 mod client;
 mod copy;
+mod input;
 mod terminal;
 
 use cofferdam_core::plan::Stdio;

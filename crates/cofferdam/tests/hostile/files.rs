@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::{Loot, check, nothing};
 
@@ -36,6 +37,7 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
         ("touch-mode", [path]) => touch_mode(Path::new(path)),
         ("touch-time", [path]) => touch_time(path),
         ("write-kernel-settings", roots) => kernel_settings(roots),
+        ("swap-names", [one, other, milliseconds]) => swap_names(one, other, milliseconds),
         ("make-device", [path]) => make_device(path),
         _ => return None,
     })
@@ -62,6 +64,22 @@ fn read(path: &Path) -> Loot {
         return if names.is_empty() { Err(nothing("an empty directory")) } else { Ok(format!("{names:?}")) };
     }
     text(file)
+}
+
+/// Two names of this directory change places, again and again, each time in one step.
+fn swap_names(one: &str, other: &str, milliseconds: &str) -> Loot {
+    let [one, other] = [CString::new(one)?, CString::new(other)?];
+    let until = Duration::from_millis(milliseconds.parse().map_err(io::Error::other)?);
+    let (begun, here, mut times) = (Instant::now(), libc::AT_FDCWD, 0);
+    while begun.elapsed() < until {
+        // SAFETY: both names are NUL-terminated and outlive the call.
+        let swapped = unsafe {
+            libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE)
+        };
+        check(swapped)?;
+        times += 1;
+    }
+    Ok(format!("{times} times"))
 }
 
 fn overwrite(mut file: File) -> Loot {

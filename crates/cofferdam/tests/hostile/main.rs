@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "standard output is how it reports to the test")]
 
 mod disk;
+mod exec;
 mod files;
 mod life;
 mod memory;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    match [disk::attack, files::attack, memory::attack, network::attack, life::attack, surface::attack]
+    match [disk::attack, exec::attack, files::attack, memory::attack, network::attack, life::attack, surface::attack]
         .into_iter()
         .find_map(|room| room(attack, &rest))
     {

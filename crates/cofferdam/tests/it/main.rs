@@ -1,11 +1,21 @@
 //! The boundary, tried from end to end: every attack runs outside, where it must succeed, and inside an enclosure, where it
 //! must not, judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "what a test user without privileges cannot prove is said on standard error")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what a test user without privileges cannot prove is said on standard error"
+)]
 
 mod behaviour;
+#[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
+mod corpus;
 mod diff;
+mod evidence;
+mod execs;
+mod execs_traced;
 mod export;
+mod file_changes;
 mod files;
 mod kernel;
 mod kills;
@@ -15,9 +25,15 @@ mod network;
 mod privileged;
 mod promote;
 mod promotion_kills;
+mod prompts;
+mod reading;
 mod rename;
 mod review_attacks;
+#[path = "../../../cofferdam-review/tests/it/session.rs"]
+#[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
+mod session;
 mod store;
 mod support;
 mod terminal;
+mod toolchains;
 mod undo;

@@ -103,3 +103,52 @@ fn inside_nobody_is_root() {
     }
     assert!(out.contains("Seccomp:\t2"), "{out}");
 }
+
+/// What the command is called, and where its home is, is one answer whoever is asked.
+#[test]
+fn inside_one_has_a_name_of_ones_own() {
+    let scene = Scene::new();
+    let script = "\
+import getpass, grp, os, pwd, subprocess
+me = pwd.getpwuid(os.getuid())
+del os.environ['HOME']
+print(me.pw_name, getpass.getuser(), grp.getgrgid(os.getgid()).gr_name, me.pw_uid, sep='\\n')
+print(os.path.expanduser('~'), os.path.expanduser('~' + me.pw_name), sep='\\n')
+print(sum(p.pw_uid == me.pw_uid for p in pwd.getpwall()), pwd.getpwnam('root').pw_uid)";
+    let got = scene.script(&format!("whoami; id -un; id -gn; echo $USER; python3 -c \"{script}\""));
+    assert!(got.status.success(), "{}", got.all());
+    let out = got.out();
+    let home = scene.home.to_str().unwrap();
+    if crate::support::is_root() {
+        let expected = format!("agent\nagent\nagent\nagent\nagent\nagent\nagent\n1000\n{home}\n{home}\n1 0\n");
+        assert_eq!(out, expected);
+        let file = "/etc/passwd";
+        let before = fs::read(file).unwrap();
+        let got = scene.script("echo x:x:0:0::/:/bin/sh >> /etc/passwd; rm -f /etc/passwd; mv /etc/passwd /etc/x");
+        assert!(!got.status.success(), "{}", got.all());
+        assert_eq!(fs::read(file).unwrap(), before);
+    } else {
+        let told = std::process::Command::new("whoami").output().unwrap();
+        let name = String::from_utf8(told.stdout).unwrap();
+        assert_eq!(out.lines().next(), Some(name.trim_end()), "the person's own name");
+        eprintln!("not proven as an ordinary user: the name of root's uid inside");
+    }
+}
+
+/// Without any identity of git's, a commit has the agent's name; ssh and its like ask for the account.
+#[test]
+fn programs_that_ask_for_the_account_find_one() {
+    let scene = Scene::new();
+    if [("ssh", "-V"), ("git", "--version")].iter().any(|(p, word)| scene.program(p).arg(word).output().is_err()) {
+        eprintln!("not proven on this machine: ssh or git is not installed");
+        return;
+    }
+    let script = "ssh -V 2>&1 | grep -c OpenSSH; git init -q g && cd g && echo x > f && git add f && \
+                  git -c user.email=a@example.org commit -qm x && git log -1 --format=%an";
+    let got = scene.script(script);
+    if crate::support::is_root() {
+        assert_eq!(got.out(), "1\nagent\n", "{}", got.all());
+    } else {
+        assert!(got.out().starts_with("1\n"), "{}", got.all());
+    }
+}

@@ -167,6 +167,7 @@ fn modes_are_the_runs_and_never_set_id() {
     let repo = Repo::new();
     repo.edit(
         "umask 0; echo r > rw.txt; chmod 666 rw.txt; echo x > x.sh; chmod 751 x.sh; mkdir d; chmod 2711 d; \
+        mkdir -p priv/open; echo k > priv/open/key; chmod 700 priv; chmod 770 priv/open; \
         echo s > suid; chmod 4755 suid; chmod 6755 tool.sh; chmod 600 a.txt",
     );
     // The bit is really there in the workspace: where it was promoted it would work.
@@ -178,9 +179,16 @@ fn modes_are_the_runs_and_never_set_id() {
     assert!(!repo.path("suid").exists());
     let said = repo.expect(0, &["promote", "--yes"]);
     assert!(said.contains("bit is not taken"), "{said}");
-    for (name, wanted) in
-        [("suid", 0o755), ("tool.sh", 0o755), ("rw.txt", 0o666), ("x.sh", 0o751), ("d", 0o711), ("a.txt", 0o600)]
-    {
+    for (name, wanted) in [
+        ("suid", 0o755),
+        ("tool.sh", 0o755),
+        ("rw.txt", 0o666),
+        ("x.sh", 0o751),
+        ("d", 0o711),
+        ("a.txt", 0o600),
+        ("priv", 0o700),
+        ("priv/open", 0o770),
+    ] {
         assert_eq!(mode(repo.path(name)), wanted, "{name}");
     }
 }

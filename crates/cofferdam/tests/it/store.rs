@@ -36,6 +36,28 @@ fn a_list_tells_how_runs_ended() {
     assert_eq!(repo.coffer_in(&repo.scene.outside, &["list", "--all", "--json"]).out().matches("\"run\"").count(), 3);
 }
 
+/// A list, the end of a run and `diff --stat` count the same things.
+#[test]
+fn a_list_counts_what_the_diff_counts() {
+    let repo = Repo::new();
+    for (script, files) in [
+        ("git mv src/old.rs src/new.rs; mkfifo pipe; mkdir -p empty/er; echo x > x.txt; chmod 600 a.txt", 2),
+        ("rm -r src; ln -s a.txt other", 3),
+        ("mkdir many; for n in $(seq 300); do echo $n > many/$n; done", 300),
+        ("mkdir only", 0),
+        ("for n in $(seq 600); do echo $n > $n.new; done; mv b.txt c.txt; chmod 600 a.txt; mkfifo pipe", 601),
+    ] {
+        let run = repo.edit(script);
+        let stat = repo.coffer(&["diff", &run, "--stat"]).out();
+        let told = stat.lines().last().map_or("0", |l| l.split_whitespace().next().unwrap());
+        assert_eq!(told, files.to_string(), "{script}: {stat}");
+        let list = repo.coffer(&["list"]).out();
+        let row = list.lines().find(|l| l.starts_with(&run)).unwrap();
+        assert!(row.trim_end().ends_with(&format!("  {files} file{}", if files == 1 { "" } else { "s" })), "{row}");
+        assert_eq!(repo.json(0, &["list", "--json"])[0]["ended"]["files"], files, "{script}");
+    }
+}
+
 #[test]
 fn nothing_is_discarded_unasked() {
     let repo = Repo::new();
@@ -202,7 +224,7 @@ fn a_damaged_store_is_named_and_nothing_is_touched() {
         b"{\"line\":\"base\",\"path\":\"../../x\"}\n",
     ];
     for (file, commands) in [
-        ("run.json", &["list", "diff", "promote", "undo", "discard", "verify"][..]),
+        ("run.json", &["diff", "promote", "undo", "discard", "verify"][..]),
         ("base/index.jsonl", &["diff", "promote"]),
         ("promotions/1/journal.jsonl", &["promote", "undo", "discard"]),
     ] {
@@ -212,6 +234,10 @@ fn a_damaged_store_is_named_and_nothing_is_touched() {
             // A last line without its end is what a crash leaves; these are whole.
             let bad = [bad, &b"\n"[..]].concat();
             fs::write(&path, &bad).unwrap();
+            if file == "run.json" {
+                let said = repo.expect(0, &["list"]);
+                assert!(said.contains(&format!("run {run} is left out")) && said.contains(file), "{said}");
+            }
             for command in commands {
                 let said = repo.expect(125, &[command]);
                 assert!(said.contains(file), "{command} of {}: {said}", bad.escape_ascii());
@@ -223,4 +249,57 @@ fn a_damaged_store_is_named_and_nothing_is_touched() {
     assert_eq!(repo.whole(), before);
     repo.expect(0, &["promote"]);
     assert!(repo.read("a.txt").contains("line seven\n") && repo.read("a.txt").contains("line thirty\n"));
+}
+
+/// One damaged record stops nobody who does not mean that run.
+#[test]
+fn a_damaged_record_is_in_the_way_of_its_own_run_only() {
+    let repo = Repo::new();
+    let old = repo.edit("echo old > old.txt");
+    let new = repo.edit("echo new > new.txt");
+    let record = |run: &str| repo.run_dir(run).join("run.json");
+    let good = [&old, &new].map(|run| fs::read(record(run)).unwrap());
+
+    fs::write(record(&old), b"{").unwrap();
+    let listed = repo.coffer(&["list"]);
+    assert!(listed.out().contains(&new) && !listed.out().contains(&old), "{}", listed.all());
+    assert!(listed.all().contains(record(&old).to_str().unwrap()), "the warning names the file: {}", listed.all());
+    assert_eq!(repo.json(0, &["list", "--json"]).as_array().unwrap().len(), 1);
+    for words in [&["diff"][..], &["diff", &new], &["verify"], &["promote", "--dry-run"], &["diff", &new, "new.txt"]] {
+        let said = repo.expect(0, words);
+        assert!(!said.contains("run.json"), "{words:?}: {said}");
+    }
+    for words in [&["diff", &old], &["promote", &old], &["verify", &old], &["discard", &old]] {
+        assert!(repo.expect(125, words).contains("run.json"), "{words:?}");
+    }
+    fs::write(record(&old), &good[0]).unwrap();
+
+    // The latest is damaged: the one before it must not pass for it.
+    fs::write(record(&new), b"{").unwrap();
+    for words in [&["diff"][..], &["promote"], &["undo"], &["discard", "--yes"]] {
+        let said = repo.expect(125, words);
+        assert!(said.contains("run.json"), "{words:?}: {said}");
+    }
+    assert!(repo.expect(0, &["diff", &old, "--name-only"]).contains("old.txt"));
+    // A run of another project is none of ours, whatever state its record is in.
+    let elsewhere = repo.scene.outside.join("elsewhere");
+    fs::create_dir_all(elsewhere.join(".git")).unwrap();
+    let got = repo.coffer_in(&elsewhere, &["list"]);
+    assert!(got.code() == Some(0) && !got.all().contains("run.json"), "{}", got.all());
+    fs::write(record(&new), &good[1]).unwrap();
+    repo.expect(0, &["promote"]);
+    assert_eq!(repo.read("new.txt"), "new\n");
+}
+
+#[test]
+fn outside_a_project_one_is_told_that_a_run_can_be_named() {
+    let repo = Repo::new();
+    let run = repo.edit("echo new > new.txt");
+    for dir in [&repo.scene.home, &repo.scene.outside] {
+        let got = repo.coffer_in(dir, &["diff"]);
+        assert_eq!(got.code(), Some(125));
+        assert!(got.all().contains("coffer diff RUN") && got.all().contains("coffer list --all"), "{}", got.all());
+        let got = repo.coffer_in(dir, &["diff", &run, "--name-only"]);
+        assert_eq!(got.out(), "new.txt\n", "{}", got.all());
+    }
 }

@@ -5,12 +5,12 @@ use cofferdam_evidence::{SignedBy, State};
 use cofferdam_workspace::diff::Diff;
 use maud::{Markup, html};
 
-use super::super::text::{command_line, visible_line};
+use super::super::text::command_line;
 use super::super::{Record, Summary};
-use super::nodes::Story;
-use super::timeline::duration;
+use super::nodes::Gathered;
+use crate::text::{duration, one_line};
 
-pub(super) fn head(record: &Record, summary: &Summary, story: &Story, diff: Option<&Diff>) -> Markup {
+pub(super) fn head(record: &Record, summary: &Summary, gathered: &Gathered, diff: Option<&Diff>) -> Markup {
     let started = &summary.started;
     let (added, deleted) = diff.map_or((0, 0), |diff| {
         diff.files.iter().fold((0, 0), |(added, deleted), file| (added + file.added, deleted + file.deleted))
@@ -19,7 +19,7 @@ pub(super) fn head(record: &Record, summary: &Summary, story: &Story, diff: Opti
         header {
             h1 { code { (command_line(&started.argv, 400)) } }
             p .lead {
-                "Run " code { (started.run) } " in " code { (visible_line(&started.project.0)) }
+                "Run " code { (started.run) } " in " code { (one_line(&started.project.0)) }
                 ", " (when(&summary.began.to_string()))
             }
             (verdict(record, summary))
@@ -28,7 +28,7 @@ pub(super) fn head(record: &Record, summary: &Summary, story: &Story, diff: Opti
                 @if let Some((_, facts)) = &summary.ended {
                     div { dt { "Took" } dd { (duration(facts.milliseconds.saturating_mul(1000))) } }
                 }
-                div { dt { "Commands" } dd { (story.commands) (failures(story.failed)) } }
+                div { dt { "Commands" } dd { (gathered.commands) (failures(gathered.failed)) } }
                 div {
                     dt { "Files changed" }
                     dd {
@@ -37,30 +37,30 @@ pub(super) fn head(record: &Record, summary: &Summary, story: &Story, diff: Opti
                                 (diff.files.len()) " "
                                 span .good { "+" (added) } " " span .bad { "\u{2212}" (deleted) }
                             }
-                            None => (story.paths.len()),
+                            None => (gathered.paths.len()),
                         }
                     }
                 }
-                div { dt { "Last tests" } dd { (last_tests(story)) } }
+                div { dt { "Last tests" } dd { (last_tests(gathered)) } }
             }
             details {
                 summary { "About this run" }
-                (about(record, summary, story))
+                (about(record, summary, gathered))
             }
         }
     }
 }
 
-fn about(record: &Record, summary: &Summary, story: &Story) -> Markup {
+fn about(record: &Record, summary: &Summary, gathered: &Gathered) -> Markup {
     let started = &summary.started;
     html! {
         dl .meta {
-            dt { "Directory" } dd { code { (visible_line(&started.cwd.0)) } }
-            dt { "Host" } dd { (visible_line(started.host.as_bytes())) ", Linux " (visible_line(started.kernel.as_bytes())) ", uid " (started.uid) }
-            dt { "Boundary" } dd { (visible_line(started.boundary.join(", ").as_bytes())) }
-            dt { "Recorder" } dd { "coffer " (visible_line(started.version.as_bytes())) }
+            dt { "Directory" } dd { code { (one_line(&started.cwd.0)) } }
+            dt { "Host" } dd { (one_line(started.host.as_bytes())) ", Linux " (one_line(started.kernel.as_bytes())) ", uid " (started.uid) }
+            dt { "Boundary" } dd { (one_line(started.boundary.join(", ").as_bytes())) }
+            dt { "Recorder" } dd { "coffer " (one_line(started.version.as_bytes())) }
             dt { "Plan" } dd { code { (started.plan) } }
-            @if story.terminal {
+            @if gathered.terminal {
                 dt { "Terminal" } dd { "recorded: " code { "coffer export " (started.run) " --format asciicast" } }
             }
             @if let Some((_, facts)) = &summary.ended {
@@ -94,7 +94,7 @@ fn verdict(record: &Record, summary: &Summary) -> Markup {
         State::Tampered(fault) => (
             "bad",
             "Tampered with",
-            format!("{}. This page shows what came before.", visible_line(fault.to_string().as_bytes())),
+            format!("{}. This page shows what came before.", one_line(fault.to_string().as_bytes())),
         ),
     };
     let statement = report.statement.clone().and_then(|s| serde_json::from_value::<Statement>(s.into()).ok());
@@ -105,7 +105,7 @@ fn verdict(record: &Record, summary: &Summary) -> Markup {
                 p {
                     "Completeness: "
                     span class=(if statement.unexplained == 0 { "good" } else { "bad" }) { (statement.unexplained) " unexplained" }
-                    @for note in &statement.notes { "; " (visible_line(note.as_bytes())) }
+                    @for note in &statement.notes { "; " (one_line(note.as_bytes())) }
                 }
             }
             @if let Some(commitment) = &report.commitment {
@@ -138,8 +138,8 @@ fn failures(failed: u64) -> Markup {
     html! { @if failed > 0 { " " span .bad { (failed) " failed" } } }
 }
 
-fn last_tests(story: &Story) -> Markup {
-    match story.tests.last() {
+fn last_tests(gathered: &Gathered) -> Markup {
+    match gathered.tests.last() {
         None => html! { span .dim { "none seen" } },
         Some(run) if run.result.failed > 0 => {
             html! { span .bad { (run.result.failed) " failed" } ", " (run.result.passed) " passed" }

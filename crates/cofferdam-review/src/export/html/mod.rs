@@ -37,15 +37,15 @@ const DIFFS: usize = 1_000_000;
 pub fn write(record: &Record, diff: Option<&Diff>, out: &mut impl Write) -> Result<()> {
     let summary = record.summary()?;
     let outline = outline::Outline::of(record)?;
-    let story = nodes::Story::of(record, &outline)?;
+    let gathered = nodes::Gathered::of(record, &outline)?;
     let title = format!("Run {}", summary.started.run);
     let main = html! {
-        (head::head(record, &summary, &story, diff))
-        (navigation(story.tests.len(), diff.map_or(story.paths.len(), |diff| diff.files.len())))
+        (head::head(record, &summary, &gathered, diff))
+        (navigation(gathered.tests.len(), diff.map_or(gathered.paths.len(), |diff| diff.files.len())))
         main {
-            (timeline::section(record, &summary, &story, &mut Budget::of(OUTPUTS))?)
-            (changes::tests(&story))
-            (changes::files(&story, diff, &mut Budget::of(DIFFS))?)
+            (timeline::section(record, &summary, &gathered, &mut Budget::of(OUTPUTS))?)
+            (changes::tests(&gathered))
+            (changes::files(&gathered, diff, &mut Budget::of(DIFFS))?)
         }
         footer {
             "Written by coffer " (env!("CARGO_PKG_VERSION")) " from the evidence of run " code { (summary.started.run) }

@@ -69,7 +69,7 @@ pub(super) struct Path {
 
 /// The gathered events.
 #[derive(Debug, Default)]
-pub(super) struct Story {
+pub(super) struct Gathered {
     pub nodes: Vec<Node>,
     pub roots: Vec<usize>,
     pub tests: Vec<TestRun>,
@@ -87,14 +87,14 @@ pub(super) struct Story {
     hidden: HashMap<u64, usize>,
 }
 
-impl Story {
-    pub(super) fn of(record: &Record, outline: &Outline) -> Result<Story> {
-        let mut story = Story::default();
+impl Gathered {
+    pub(super) fn of(record: &Record, outline: &Outline) -> Result<Gathered> {
+        let mut gathered = Gathered::default();
         for event in record.events()? {
-            story.event(event?, outline);
+            gathered.event(event?, outline);
         }
-        story.count();
-        Ok(story)
+        gathered.count();
+        Ok(gathered)
     }
 
     fn event(&mut self, event: Event, outline: &Outline) {

@@ -1,41 +1,42 @@
 //! The timeline: prompts and commands, nested by what caused them.
 
-use cofferdam_core::Timestamp;
 use cofferdam_core::event::{CommandOutput, ProcessExec, ProcessExit, Prompt, PromptSource, Stream, TestResult};
+use cofferdam_core::{Bytes, Timestamp};
 use maud::{Markup, html};
 
-use super::super::text::{command_line, visible, visible_line};
+use super::super::text::{command_line, visible};
 use super::super::{Content, Record, Result, Summary};
 use super::budget::Budget;
-use super::nodes::{Command, Node, Story, What};
+use super::nodes::{Command, Gathered, Node, What};
+use crate::argv::of_exec;
+use crate::text::{duration, one_line, size};
 
 /// Most bytes of one output's head, and of its tail, and of the page for each.
 const HEAD: usize = 6_000;
 const TAIL: usize = 4_000;
 /// Most bytes of page for a prompt.
 const PROMPT: usize = 20_000;
-/// Most bytes of a command in its line, and in what is folded.
-const LINE: usize = 160;
+/// Most bytes of a command in what is folded.
 const WHOLE: usize = 4_000;
 /// Commands that a folded command may have below it to stand open.
 const FEW: u64 = 12;
 
-pub(super) fn section(record: &Record, summary: &Summary, story: &Story, budget: &mut Budget) -> Result<Markup> {
-    let mut page = Page { record, story, began: summary.began, budget };
-    let items = page.items(&story.roots, 0)?;
+pub(super) fn section(record: &Record, summary: &Summary, gathered: &Gathered, budget: &mut Budget) -> Result<Markup> {
+    let mut page = Page { record, gathered, began: summary.began, budget };
+    let items = page.items(&gathered.roots, 0)?;
     Ok(html! {
         section #timeline {
             h2 { "Timeline" }
-            @if story.nodes.is_empty() { p .note { "No commands are recorded." } }
+            @if gathered.nodes.is_empty() { p .note { "No commands are recorded." } }
             (items)
-            @if story.omitted > 0 { p .note { (story.omitted) " more notices and test runs are not on this page." } }
+            @if gathered.omitted > 0 { p .note { (gathered.omitted) " more notices and test runs are not on this page." } }
         }
     })
 }
 
 struct Page<'a> {
     record: &'a Record,
-    story: &'a Story,
+    gathered: &'a Gathered,
     began: Timestamp,
     budget: &'a mut Budget,
 }
@@ -44,7 +45,7 @@ impl Page<'_> {
     fn items(&mut self, nodes: &[usize], level: u8) -> Result<Markup> {
         let mut all = Vec::with_capacity(nodes.len());
         for at in nodes {
-            let node = &self.story.nodes[*at];
+            let node = &self.gathered.nodes[*at];
             all.push(match &node.what {
                 What::Prompt(prompt) => self.prompt(node, prompt, level)?,
                 What::Command(command) => self.command(node, command, level)?,
@@ -52,7 +53,7 @@ impl Page<'_> {
                     div .item {
                         div .row {
                             (self.at(node))
-                            span .what .warn[*grave] .dim[!*grave] { (visible_line(text.as_bytes())) }
+                            span .what .warn[*grave] .dim[!*grave] { (one_line(text.as_bytes())) }
                         }
                     }
                 },
@@ -77,7 +78,7 @@ impl Page<'_> {
             PromptSource::Typed => "typed",
         };
         let (shown, left) = self.budget.take(&text, PROMPT);
-        let mut line = visible_line(shown.lines().next().unwrap_or_default().as_bytes());
+        let mut line = one_line(shown.lines().next().unwrap_or_default().as_bytes());
         if shown.lines().count() > 1 {
             line.push_str(" \u{2026}");
         }
@@ -95,9 +96,8 @@ impl Page<'_> {
     }
 
     fn command(&mut self, node: &Node, command: &Command, level: u8) -> Result<Markup> {
-        let line = command_line(&command.exec.argv, WHOLE);
-        let first = visible_line(line.as_bytes());
-        let short = shortened(&first, LINE);
+        let argv = &command.exec.argv;
+        let (line, short) = (command_line(argv, WHOLE), of_exec(&command.exec).text);
         let mut outputs = Vec::new();
         for output in &command.outputs {
             outputs.push(self.output(output)?);
@@ -122,6 +122,7 @@ impl Page<'_> {
                 }
                 div .body {
                     @if short != line { pre { (line) } }
+                    @if let Some(script) = script(argv) { pre { (script) } }
                     (facts(node, command))
                     @for output in &outputs { (output) }
                     (below)
@@ -173,8 +174,8 @@ fn facts(node: &Node, command: &Command) -> Markup {
     let ProcessExec { pid, executable, cwd, unconfirmed, .. } = &command.exec;
     html! {
         p .note {
-            "event " (node.seq) ", process " (pid) ", " code { (visible_line(&executable.path.0)) }
-            " in " code { (visible_line(&cwd.0)) }
+            "event " (node.seq) ", process " (pid) ", " code { (one_line(&executable.path.0)) }
+            " in " code { (one_line(&cwd.0)) }
             @if let Some(memory) = command.exit.as_ref().and_then(|exit| exit.memory) {
                 ", at most " (size(memory.saturating_mul(1024))) " of memory"
             }
@@ -185,14 +186,14 @@ fn facts(node: &Node, command: &Command) -> Markup {
                 "while it ran, changed: "
                 @for (n, path) in command.files.iter().enumerate() {
                     @if n > 0 { ", " }
-                    code { (visible_line(&path.0)) }
+                    code { (one_line(&path.0)) }
                 }
                 @if command.more_files > 0 { " and " (command.more_files) " more" }
             }
         }
         @for test in &command.tests {
             @if !test.failing.is_empty() {
-                p .note { span .bad { "failing: " } (visible_line(test.failing.join(", ").as_bytes())) }
+                p .note { span .bad { "failing: " } (one_line(test.failing.join(", ").as_bytes())) }
             }
         }
     }
@@ -218,7 +219,7 @@ pub(super) fn counts(test: &TestResult) -> Markup {
     let style = if test.failed > 0 { "bad" } else { "good" };
     html! {
         span .tag .(style) {
-            (visible_line(test.framework.as_bytes())) ": " (test.passed) " passed"
+            (one_line(test.framework.as_bytes())) ": " (test.passed) " passed"
             @if test.failed > 0 { ", " (test.failed) " failed" }
         }
     }
@@ -239,37 +240,10 @@ fn whole_end(bytes: &[u8]) -> &[u8] {
     &bytes[start..]
 }
 
-/// At most `most` bytes, and an ellipsis where there were more.
-fn shortened(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let mut end = most;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}\u{2026}", &text[..end])
-}
-
-/// Bytes for people.
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
-/// Microseconds for people.
-pub(super) fn duration(microseconds: u64) -> String {
-    let seconds = microseconds / 1_000_000;
-    match seconds {
-        0 => format!("{} ms", microseconds / 1000),
-        1..60 => format!("{seconds}.{} s", microseconds / 100_000 % 10),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-    }
+/// The first argument of several lines, as it reads.
+fn script(argv: &[Bytes]) -> Option<String> {
+    let script = &argv.iter().find(|word| word.0.trim_ascii_end().contains(&b'\n'))?.0;
+    Some(visible(whole_start(&script[..script.len().min(WHOLE)])))
 }
 
 #[cfg(test)]
@@ -282,7 +256,7 @@ mod tests {
         assert_eq!(whole_start(b"ab\xff"), b"ab\xff", "what never was text is shown as what it is");
         assert_eq!(whole_end(b"\xa9cd\nef\n"), b"ef\n");
         assert_eq!(whole_end(b"\xa9cd\n"), b"cd\n");
-        assert_eq!(shortened("a\u{e9}b", 2), "a\u{2026}");
-        assert_eq!((duration(1_500), duration(61_000_000)), ("1 ms".into(), "1m01s".into()));
+        assert_eq!(script(&["sh".into(), "-c".into(), "a\n\tb".into()]).unwrap(), "a\n\tb");
+        assert_eq!(script(&["echo".into(), "a\n".into()]), None);
     }
 }

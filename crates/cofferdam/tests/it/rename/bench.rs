@@ -66,6 +66,12 @@ impl Bench {
         self.directory.path().join("state")
     }
 
+    /// The directory of the only run there is.
+    pub fn run(&self) -> PathBuf {
+        let mut runs = std::fs::read_dir(self.state().join("cofferdam/runs")).unwrap();
+        runs.next().unwrap().unwrap().path()
+    }
+
     /// Runs a script in an enclosure; what it printed, once it has succeeded.
     pub fn inside(&self, script: &str) -> String {
         printed(self.command(script).output().unwrap())

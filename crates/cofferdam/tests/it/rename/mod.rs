@@ -4,4 +4,5 @@ mod attack;
 mod bench;
 mod death;
 mod plain;
+mod restored;
 mod whole;

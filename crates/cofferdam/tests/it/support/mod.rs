@@ -1,6 +1,7 @@
 //! Scenes, attacks, processes and terminals for the tests.
 
 pub mod attack;
+pub mod evidence;
 pub mod processes;
 pub mod pty;
 pub mod repo;

@@ -1,0 +1,271 @@
+//! What runs inside, as evidence: from the notice of an exec to the command's output, its tests, its files and its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{EventKind, Link, Statement};
+use cofferdam_enclosure::{Channel, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
+use cofferdam_evidence::Striker;
+use cofferdam_review::testrun;
+use rustix::event::{PollFd, PollFlags};
+
+use super::Failure;
+use super::output::{Finished, Outputs};
+use super::processes::{Processes, Totals};
+use super::record::{RecordError, Recorder};
+
+/// Most commands whose arguments are remembered until their output is complete.
+const REMEMBERED: usize = 4096;
+/// Bytes of the arguments of a command that are remembered.
+const ARGUMENTS: usize = 4096;
+
+/// Everything about the commands of a run.
+pub(super) struct Commands {
+    execs: Execs,
+    processes: Processes,
+    /// Once the evidence is open.
+    outputs: Option<Outputs>,
+    /// Once the boundary stands.
+    notices: Option<Notices>,
+    /// The arguments of commands whose output is recorded, by their `process.exec`: they tell what printed the tests.
+    arguments: BTreeMap<u64, Vec<Bytes>>,
+}
+
+impl Commands {
+    /// Before init has children. `environment` are the names of the variables that the command starts with, `known` is
+    /// where digests of programs are kept from one run to the next.
+    pub(super) fn new(init: u32, environment: &[Bytes], known: &Path) -> Result<Commands, Failure> {
+        Ok(Commands {
+            execs: Execs::new()?,
+            processes: Processes::new(init, environment, known.to_owned())?,
+            outputs: None,
+            notices: None,
+            arguments: BTreeMap::new(),
+        })
+    }
+
+    /// The evidence is open: `origin` is the event that leads to the command.
+    pub(super) fn record_in(&mut self, evidence: &Path, striker: Striker, origin: u64) -> Result<(), RecordError> {
+        self.processes.begin_at(origin);
+        self.outputs = Some(Outputs::new(evidence.to_owned(), striker)?);
+        Ok(())
+    }
+
+    /// Takes the listener of the boundary's filter.
+    pub(super) fn listen(&mut self, listener: OwnedFd) -> io::Result<&Notices> {
+        Ok(self.notices.insert(Notices::new(listener)?))
+    }
+
+    /// What to poll for; [`Commands::turn`] takes what came of it, in the same order.
+    pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
+        let listener = self.notices.as_ref().and_then(Notices::listener);
+        let outputs = self.outputs.as_ref().map(Outputs::as_fd);
+        let own = [Some(self.execs.readable()), listener, outputs].into_iter().flatten();
+        let mut fds: Vec<PollFd<'_>> = own.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        fds.extend(self.processes.interests());
+        fds
+    }
+
+    /// When a turn is due although nothing happens.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.execs.due().into_iter().chain([self.processes.due()]).min()
+    }
+
+    /// Does what came with `ready`: execs, notices of renames, output, ends. Whether processes have ended whose ends are
+    /// recorded by [`Commands::settle_ends`], after what is known by then.
+    pub(super) fn turn(
+        &mut self,
+        ready: &[PollFlags],
+        recorder: &mut Recorder,
+        renames: Option<&mut Renames>,
+        helper: impl Fn() -> io::Result<Channel>,
+    ) -> Result<bool, Failure> {
+        let Commands { execs, processes, outputs, notices, arguments } = self;
+        let mut ready = ready.iter().copied();
+        let mut next = |there: bool| match there {
+            true => ready.next().unwrap_or(PollFlags::empty()),
+            false => PollFlags::empty(),
+        };
+        let changed = next(true);
+        let notified = next(notices.as_ref().is_some_and(|n| n.listener().is_some()));
+        let flowing = next(outputs.is_some());
+        let ends: Vec<PollFlags> = ready.collect();
+
+        // What flows is handed on before anything new starts.
+        let finished = match outputs.as_mut().filter(|_| !flowing.is_empty()) {
+            Some(outputs) => outputs.turn().map_err(RecordError::from)?,
+            None => Vec::new(),
+        };
+        let notice = match notices {
+            Some(notices) => notices.next(notified)?,
+            None => None,
+        };
+        let listener = notices.as_ref().and_then(Notices::listener);
+        let mut seen = Vec::new();
+        {
+            let mut tell = |what: Seen| -> Result<(), Failure> {
+                seen.extend(learn(what, processes, recorder)?);
+                Ok(())
+            };
+            if !changed.is_empty() {
+                execs.reap(&mut tell)?;
+            }
+            if execs.due().is_some() {
+                execs.look(&mut tell)?;
+            }
+            match (notice, listener, renames) {
+                (Some(Notice::Exec(call)), Some(listener), _) => {
+                    let before = || match outputs {
+                        Some(outputs) => Ok(outputs.at_notice(listener, &call).map_err(RecordError::from)?),
+                        None => Ok(()),
+                    };
+                    execs.notice(listener, &call, before, &mut tell)?;
+                }
+                (Some(Notice::Rename(call)), _, Some(renames)) => renames.notice(call, helper)?,
+                _ => {}
+            }
+        }
+        let ended = processes.hear(&ends)?;
+        if ended && execs.due().is_some() {
+            // What they executed last comes before their end.
+            execs.look(&mut |what| -> Result<(), Failure> {
+                seen.extend(learn(what, processes, recorder)?);
+                Ok(())
+            })?;
+        }
+        for executed in seen {
+            begin(executed, outputs.as_mut(), arguments);
+        }
+        self.finished(finished, recorder)?;
+        Ok(ended)
+    }
+
+    /// Records the ends of processes, what they printed and what they changed.
+    pub(super) fn settle_ends(&mut self, recorder: &mut Recorder) -> Result<(), RecordError> {
+        let ended = self.processes.turn(recorder)?;
+        self.gone(&ended, recorder)
+    }
+
+    /// The `process.exec` of the commands that run, the latest first.
+    pub(super) fn running(&self) -> Vec<u64> {
+        self.processes.running()
+    }
+
+    fn gone(&mut self, ended: &[(u32, u64)], recorder: &mut Recorder) -> Result<(), RecordError> {
+        for (pid, seq) in ended {
+            if let Some(outputs) = &mut self.outputs {
+                let finished = outputs.exited(*pid)?;
+                self.finished(finished, recorder)?;
+            }
+            let mut running = self.processes.running();
+            running.insert(0, *seq);
+            recorder.command_ended(&running)?;
+        }
+        Ok(())
+    }
+
+    /// Records outputs that are complete, and what they say of tests.
+    fn finished(&mut self, finished: Vec<Finished>, recorder: &mut Recorder) -> Result<(), RecordError> {
+        for Finished { exec, output, head, tail } in finished {
+            let cause = exec.map(|seq| (seq, Link::Process));
+            let cut = output.bytes > (head.len() + tail.len()) as u64;
+            recorder.append(cause, EventKind::CommandOutput(output))?;
+            let Some(argv) = exec.and_then(|seq| self.arguments.get(&seq)) else { continue };
+            let (head, tail) = match cut {
+                true => (head, tail),
+                // The one follows on the other.
+                false => ([head, tail].concat(), Vec::new()),
+            };
+            for result in testrun::recognise(argv, &head, &tail) {
+                recorder.append(cause, EventKind::TestResult(result))?;
+            }
+        }
+        for gap in self.outputs.as_mut().map(Outputs::gaps).unwrap_or_default() {
+            recorder.append(None, gap)?;
+        }
+        Ok(())
+    }
+
+    /// Takes no more notices.
+    pub(super) fn close(&mut self) {
+        if let Some(notices) = &mut self.notices {
+            notices.close();
+        }
+    }
+
+    /// Ends everything inside, and records the execs that are seen only now; without a recorder what is traced is reaped all
+    /// the same.
+    pub(super) fn end(&mut self, enclosure: &Namespaces, recorder: Option<&mut Recorder>) -> Result<(), Failure> {
+        let Commands { execs, processes, outputs, arguments, .. } = self;
+        processes.close();
+        let mut recorder = recorder;
+        let mut failed = None;
+        let ended = enclosure.end(&mut || {
+            execs.reap(&mut |seen| {
+                // After a failure nothing more is recorded.
+                let Some(recorder) = recorder.as_deref_mut().filter(|_| failed.is_none()) else { return Ok(()) };
+                match learn(seen, processes, recorder) {
+                    Ok(executed) => executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments)),
+                    Err(e) => failed = Some(Failure::from(e)),
+                }
+                Ok::<(), io::Error>(())
+            })
+        });
+        match (failed, ended) {
+            (Some(failure), _) => Err(failure),
+            (None, ended) => Ok(ended?),
+        }
+    }
+
+    /// Everything inside is gone: records what is still to be recorded, and states what was counted.
+    pub(super) fn finish(&mut self, recorder: &mut Recorder, statement: &mut Statement) -> Result<Totals, RecordError> {
+        let (totals, ended) = self.processes.finish(recorder, statement)?;
+        self.gone(&ended, recorder)?;
+        if let Some(outputs) = &mut self.outputs {
+            let finished = outputs.finish()?;
+            self.finished(finished, recorder)?;
+        }
+        if let Some(outputs) = &self.outputs {
+            statement.output = outputs.counted();
+        }
+        Ok(totals)
+    }
+
+    /// Keeps for the next run what was learnt of programs.
+    pub(super) fn keep(&mut self) {
+        self.processes.keep();
+    }
+}
+
+/// A recorded exec: the process, its event, its arguments.
+type Recorded = (u32, u64, Vec<Bytes>);
+
+fn learn(seen: Seen, processes: &mut Processes, recorder: &mut Recorder) -> Result<Option<Recorded>, RecordError> {
+    let arguments = match &seen {
+        Seen::Executed(executed) | Seen::Unknown(executed) => {
+            let head = &executed.arguments[..executed.arguments.len().min(ARGUMENTS)];
+            head.strip_suffix(&[0]).unwrap_or(head).split(|b| *b == 0).map(Bytes::from).collect()
+        }
+        Seen::Refused(_) => Vec::new(),
+    };
+    Ok(processes.seen(seen, recorder)?.map(|(pid, seq)| (pid, seq, arguments)))
+}
+
+fn begin((pid, seq, argv): Recorded, outputs: Option<&mut Outputs>, arguments: &mut BTreeMap<u64, Vec<Bytes>>) {
+    if outputs.is_some_and(|outputs| outputs.executed(pid, seq)) {
+        arguments.insert(seq, argv);
+        if arguments.len() > REMEMBERED {
+            arguments.pop_first();
+        }
+    }
+}
+
+/// Where the monitor hears whether there is anything for it.
+pub(super) fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&now))? > 0)
+}

@@ -1,0 +1,285 @@
+//! What the person asked for: as an argument, on standard input, at the terminal.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{EventKind, Prompt, PromptSource};
+use cofferdam_evidence::{BlobStore, Log};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use super::record::RecordError;
+use super::typing::Typing;
+use crate::agents::Agents;
+use crate::protocol::INPUT_KEPT;
+
+/// Input that comes after such a pause is another prompt.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Most prompts from one batch of keys: what is pasted without brackets is one text, not a thousand.
+const MOST_LINES: usize = 16;
+
+/// The prompts of a run.
+pub(super) struct Prompts {
+    blobs: BlobStore,
+    /// Absent where lines are not to be kept.
+    typing: Option<Typing>,
+    input: Input,
+    /// The latest prompt's place in the log; 0 before the first one.
+    origin: u64,
+}
+
+/// Standard input under way.
+#[derive(Default)]
+struct Input {
+    text: Vec<u8>,
+    /// Bytes of the prompts that were written already.
+    written: u64,
+    /// When its last piece came; absent where nothing waits.
+    last: Option<Instant>,
+}
+
+impl Prompts {
+    pub(super) fn new(blobs: BlobStore, record_typing: bool) -> Prompts {
+        Prompts { blobs, typing: record_typing.then(Typing::default), input: Input::default(), origin: 0 }
+    }
+
+    /// The seq of the latest prompt, 0 (`run.started`) where there is none: what top commands come from.
+    pub(super) fn origin(&self) -> u64 {
+        self.origin
+    }
+
+    /// Writes the prompt that the command's arguments carry, where they do.
+    pub(super) fn at_start(&mut self, argv: &[Bytes], log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        let agents = Agents::known().map_err(RecordError::Agents)?;
+        match agents.prompt(argv) {
+            Some(text) => {
+                let kept = &text[..text.len().min(INPUT_KEPT)];
+                self.write(PromptSource::Argument, kept, text.len() as u64, log).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a piece of an agent's standard input.
+    pub(super) fn input(&mut self, piece: &[u8]) {
+        // The client keeps to the bound; this one is ours.
+        let room = INPUT_KEPT.saturating_sub(self.input.text.len());
+        self.input.text.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.input.last = Some(Instant::now());
+    }
+
+    /// Writes the input that is complete: because it ended, or because nothing came for a while.
+    pub(super) fn input_if_due(&mut self, log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        match self.input_due() {
+            Some(left) if left.is_zero() => self.write_input(None, log),
+            _ => Ok(None),
+        }
+    }
+
+    /// When [`Prompts::input_if_due`] has something to do.
+    pub(super) fn input_due(&self) -> Option<Duration> {
+        self.input.last.map(|last| PAUSE.saturating_sub(last.elapsed()))
+    }
+
+    /// Writes what waits of the standard input, with its `total` of bytes where that is known.
+    pub(super) fn input_ended(&mut self, total: Option<u64>, log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        self.write_input(total, log)
+    }
+
+    fn write_input(&mut self, total: Option<u64>, log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        self.input.last = None;
+        let text = std::mem::take(&mut self.input.text);
+        if text.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let bytes = total.unwrap_or(0).saturating_sub(self.input.written).max(text.len() as u64);
+        self.input.written += text.len() as u64;
+        self.write(PromptSource::Stdin, &text, bytes, log).map(Some)
+    }
+
+    /// Takes keys on their way to the terminal `tty` (the pty's master), and writes the lines that they end.
+    ///
+    /// While the line discipline assembles lines and does not show them, a program asks for a password: nothing of such a
+    /// line is kept.
+    pub(super) fn typed(&mut self, keys: &[u8], tty: impl AsFd, log: &mut Log) -> Result<Vec<Prompt>, RecordError> {
+        let Some(typing) = &mut self.typing else { return Ok(Vec::new()) };
+        if asks_unseen(tty) {
+            typing.unseen_keys(keys);
+            return Ok(Vec::new());
+        }
+        let mut lines = typing.keys(keys);
+        let rest = lines.split_off(lines.len().min(MOST_LINES));
+        if let Some(last) = lines.last_mut() {
+            for line in rest {
+                last.text.push('\n');
+                last.text.push_str(&line.text);
+                last.bytes += line.bytes + 1;
+            }
+        }
+        lines.iter().map(|line| self.write(PromptSource::Typed, line.text.as_bytes(), line.bytes, log)).collect()
+    }
+
+    fn write(&mut self, source: PromptSource, kept: &[u8], bytes: u64, log: &mut Log) -> Result<Prompt, RecordError> {
+        let prompt = Prompt { source, bytes, text: self.blobs.put(kept)? };
+        self.origin = log.append(None, EventKind::Prompt(prompt.clone()))?;
+        Ok(prompt)
+    }
+}
+
+/// Whether a terminal is in line mode without echo; also where it cannot be asked.
+fn asks_unseen(tty: impl AsFd) -> bool {
+    tcgetattr(tty).map_or(true, |state| {
+        state.local_modes.contains(LocalModes::ICANON) && !state.local_modes.contains(LocalModes::ECHO)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use cofferdam_core::RunId;
+    use cofferdam_core::change::Digest;
+    use cofferdam_core::event::{Event, RunStarted};
+    use cofferdam_evidence::{RecorderKey, read_events};
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{OptionalActions, tcsetattr};
+
+    use super::*;
+
+    struct Desk {
+        dir: tempfile::TempDir,
+        log: Log,
+        prompts: Prompts,
+    }
+
+    impl Desk {
+        fn new(record_typing: bool) -> Desk {
+            let dir = tempfile::tempdir().unwrap();
+            let evidence = dir.path().join("evidence");
+            std::fs::create_dir(&evidence).unwrap();
+            let key = RecorderKey::load_or_create(&dir.path().join("keys")).unwrap();
+            let run = RunId::from_random([7; 12]);
+            let started = RunStarted {
+                run: run.clone(),
+                version: String::new(),
+                project: "/p".into(),
+                cwd: "/p".into(),
+                argv: vec![],
+                environment: vec![],
+                uid: 0,
+                host: String::new(),
+                kernel: String::new(),
+                plan: Digest([0; 32]),
+                boundary: vec![],
+                boot: String::new(),
+            };
+            let log = Log::create(&evidence, &run, key, started).unwrap();
+            Desk { log, prompts: Prompts::new(BlobStore::open(&evidence).unwrap(), record_typing), dir }
+        }
+
+        fn text(&self, prompt: &Prompt) -> String {
+            let blobs = BlobStore::open(&self.dir.path().join("evidence")).unwrap();
+            let mut text = String::new();
+            blobs.get(&prompt.text).unwrap().read_to_string(&mut text).unwrap();
+            text
+        }
+
+        fn logged(mut self) -> Vec<Event> {
+            self.log.checkpoint().unwrap();
+            self.log.close().unwrap();
+            read_events(&self.dir.path().join("evidence")).unwrap().map(Result::unwrap).collect()
+        }
+    }
+
+    fn terminal() -> (OwnedFd, OwnedFd) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+        (master, slave)
+    }
+
+    fn set(slave: &OwnedFd, modes: LocalModes, on: bool) {
+        let mut state = tcgetattr(slave).unwrap();
+        state.local_modes.set(modes, on);
+        tcsetattr(slave, OptionalActions::Now, &state).unwrap();
+    }
+
+    #[test]
+    fn an_argument_is_the_first_prompt_and_the_origin() {
+        let mut desk = Desk::new(true);
+        assert_eq!(desk.prompts.origin(), 0);
+        let none = desk.prompts.at_start(&["cat".into(), "-p".into(), "x".into()], &mut desk.log).unwrap();
+        assert_eq!((none, desk.prompts.origin()), (None, 0));
+        let long = "y".repeat(100_000);
+        let argv = ["claude".into(), "-p".into(), Bytes::from(long.as_str())];
+        let prompt = desk.prompts.at_start(&argv, &mut desk.log).unwrap().unwrap();
+        assert_eq!((prompt.source, prompt.bytes, prompt.text.size), (PromptSource::Argument, 100_000, 65_536));
+        assert_eq!(desk.text(&prompt), long[..65_536]);
+        assert_eq!(desk.prompts.origin(), 1);
+        let events = desk.logged();
+        assert_eq!(events[1].what, EventKind::Prompt(prompt));
+    }
+
+    #[test]
+    fn input_is_one_prompt_at_its_end_or_after_a_pause() {
+        let mut desk = Desk::new(true);
+        assert_eq!(desk.prompts.input_due(), None);
+        desk.prompts.input(b"first ");
+        desk.prompts.input(b"turn\n");
+        assert!(desk.prompts.input_due().unwrap() > Duration::ZERO);
+        assert_eq!(desk.prompts.input_if_due(&mut desk.log).unwrap(), None);
+        std::thread::sleep(PAUSE);
+        let first = desk.prompts.input_if_due(&mut desk.log).unwrap().unwrap();
+        assert_eq!((desk.text(&first).as_str(), first.bytes), ("first turn\n", 11));
+        assert_eq!(desk.prompts.input_due(), None);
+        desk.prompts.input(&[b'x'; INPUT_KEPT]);
+        desk.prompts.input(b"beyond what the client may send");
+        let second = desk.prompts.input_ended(Some(1_000_011), &mut desk.log).unwrap().unwrap();
+        assert_eq!((second.bytes, second.text.size), (1_000_000, 65_536));
+        assert_eq!(desk.prompts.input_ended(None, &mut desk.log).unwrap(), None);
+        assert_eq!((desk.prompts.origin(), desk.logged().len()), (2, 3));
+    }
+
+    #[test]
+    fn typed_lines_are_kept_and_passwords_are_not() {
+        let mut desk = Desk::new(true);
+        let (master, slave) = terminal();
+        let seen = desk.prompts.typed(b"one\rtw", &master, &mut desk.log).unwrap();
+        assert_eq!((desk.text(&seen[0]).as_str(), seen.len(), seen[0].source), ("one", 1, PromptSource::Typed));
+        set(&slave, LocalModes::ECHO, false);
+        assert_eq!(desk.prompts.typed(b"hunter2\r", &master, &mut desk.log).unwrap(), []);
+        assert_eq!(desk.prompts.typed(b"hun", &master, &mut desk.log).unwrap(), []);
+        set(&slave, LocalModes::ECHO, true);
+        assert_eq!(desk.prompts.typed(b"ter2\r", &master, &mut desk.log).unwrap(), []);
+        // Full-screen programs echo themselves.
+        set(&slave, LocalModes::ECHO | LocalModes::ICANON, false);
+        let raw = desk.prompts.typed("fix it, bitte schön\r".as_bytes(), &master, &mut desk.log).unwrap();
+        assert_eq!(desk.text(&raw[0]), "fix it, bitte schön");
+        assert_eq!(desk.prompts.origin(), 2);
+        drop(slave);
+        assert_eq!(desk.logged().len(), 3);
+    }
+
+    #[test]
+    fn a_text_pasted_as_lines_is_few_prompts() {
+        let mut desk = Desk::new(true);
+        let (master, _slave) = terminal();
+        let keys: String = (0..1000).map(|n| format!("line {n}\r")).collect();
+        let seen = desk.prompts.typed(keys.as_bytes(), &master, &mut desk.log).unwrap();
+        assert_eq!(seen.len(), MOST_LINES);
+        let last = desk.text(&seen[MOST_LINES - 1]);
+        assert!(last.starts_with("line 15\nline 16\n") && last.ends_with("line 999"), "{last}");
+        assert_eq!(seen[MOST_LINES - 1].bytes, last.len() as u64);
+    }
+
+    #[test]
+    fn typing_is_not_kept_where_that_was_asked() {
+        let mut desk = Desk::new(false);
+        let (master, _slave) = terminal();
+        assert_eq!(desk.prompts.typed(b"one\r", &master, &mut desk.log).unwrap(), []);
+        assert_eq!(desk.logged().len(), 1);
+    }
+}

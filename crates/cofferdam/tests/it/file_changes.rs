@@ -1,0 +1,339 @@
+//! File changes while they happen: what the log says of them, beside what was done and what the layer holds in the end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::change::{Change, Class, FileKind};
+use cofferdam_core::event::{BlobRef, Chains, Event, EventKind, is_same};
+use cofferdam_evidence::{BlobStore, read_events};
+use cofferdam_workspace::{ChangeOptions, Layers, change_set};
+use rustix::process::Signal;
+
+use crate::support::scene::{finish, wait};
+use crate::support::{Repo, eventually, processes, unique};
+
+/// A run whose script goes on where it reads a line, when the test has seen what it waits for.
+struct Steps<'a> {
+    repo: &'a Repo,
+    child: Child,
+}
+
+impl<'a> Steps<'a> {
+    fn begin(repo: &'a Repo, script: &str) -> Steps<'a> {
+        let mut command = repo.scene.coffer();
+        command.args(["run", "--", "sh", "-c", script]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+        Steps { repo, child }
+    }
+
+    /// Where the one run of the repository has its evidence.
+    fn evidence(&self) -> Option<PathBuf> {
+        let runs = fs::read_dir(self.repo.scene.state.join("cofferdam/runs")).ok()?;
+        runs.flatten().map(|run| run.path().join("evidence")).find(|at| at.join("log.jsonl").exists())
+    }
+
+    /// Waits until the log shows a path in this state (kind letter, mode, content or size), then lets the script go on.
+    fn after(&mut self, path: &str, state: &str) {
+        let shown = || {
+            let Some(evidence) = self.evidence() else { return false };
+            let log = Log::read(&evidence);
+            log.states(path).last().is_some_and(|last| last == state)
+        };
+        assert!(
+            eventually(20, shown),
+            "{path} was never {state}: {:?}",
+            self.evidence().map(|e| Log::read(&e).states(path))
+        );
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn end(mut self) -> String {
+        assert!(wait(&mut self.child, Duration::from_secs(30)).success());
+        self.repo.latest()
+    }
+}
+
+/// The events of a log.
+struct Log {
+    events: Vec<Event>,
+    chains: Chains,
+    blobs: BlobStore,
+}
+
+impl Log {
+    /// Reads a log; its chains must be whole.
+    fn read(evidence: &std::path::Path) -> Log {
+        let events: Vec<Event> = read_events(evidence).unwrap().map(Result::unwrap).collect();
+        let mut chains = Chains::default();
+        for event in &events {
+            if let EventKind::FileChanged(change) = &event.what {
+                chains.add(event.seq, change).unwrap();
+                assert!(!is_same(change.before.as_ref(), change.after.as_ref()) || change.before != change.after);
+            }
+        }
+        Log { events, chains, blobs: BlobStore::open(evidence).unwrap() }
+    }
+
+    fn of(repo: &Repo, run: &str) -> Log {
+        Log::read(&repo.run_dir(run).join("evidence"))
+    }
+
+    fn content(&self, blob: &BlobRef) -> String {
+        let mut all = Vec::new();
+        self.blobs.get(blob).unwrap().read_to_end(&mut all).unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// The states of a path after its base: `-` for nothing, otherwise kind, mode and what is known of the content.
+    fn states(&self, path: impl Into<Bytes>) -> Vec<String> {
+        let Some(chain) = self.chains.get(&path.into()) else { return Vec::new() };
+        let mut states = Vec::new();
+        for step in &chain.steps {
+            states.push(match (&step.after, &step.version) {
+                (None, _) => "-".to_owned(),
+                (Some(entry), Some(version)) => {
+                    assert_eq!(entry.size, version.size);
+                    format!("{:?} {:o} {}", entry.kind, entry.mode, self.content(version))
+                }
+                (Some(entry), None) => format!("{:?} {:o} #{}", entry.kind, entry.mode, entry.size),
+            });
+        }
+        states
+    }
+
+    fn all(&self) -> BTreeMap<Bytes, Vec<String>> {
+        self.chains.iter().map(|(path, _)| (path.clone(), self.states(path.clone()))).collect()
+    }
+
+    fn gaps(&self) -> Vec<&EventKind> {
+        self.events.iter().map(|e| &e.what).filter(|w| matches!(w, EventKind::EvidenceGap { .. })).collect()
+    }
+}
+
+/// What the chains amount to must be the change set, and of files and links what `diff --json` lists; and all verifies.
+fn settled(repo: &Repo, run: &str) -> Log {
+    let log = Log::of(repo, run);
+    let at = repo.run_dir(run);
+    let layers = Layers::open(&repo.scene.project, at.join("layers/upper"), at.join("base")).unwrap();
+    let set = change_set(&layers, &ChangeOptions { digests: true, excludes: None }).unwrap();
+    let shown = |change: &&Change| !matches!(change.class, Class::Ignored | Class::GitMetadata);
+    let expected: BTreeMap<_, _> =
+        set.changes.iter().filter(shown).map(|c| (c.path.clone(), (c.old.clone(), c.new.clone()))).collect();
+    let got: Vec<_> = log.chains.changed().map(|(path, _)| path.clone()).collect();
+    assert_eq!(got, expected.keys().cloned().collect::<Vec<_>>());
+    for (path, chain) in log.chains.changed() {
+        let (old, new) = &expected[path];
+        assert!(is_same(chain.base.as_ref(), old.as_ref()), "{path:?}: {:?} {old:?}", chain.base);
+        assert!(is_same(chain.last(), new.as_ref()), "{path:?}: {:?} {new:?}", chain.last());
+        let digest = |entry: Option<&cofferdam_core::change::Entry>| entry.and_then(|entry| entry.digest);
+        assert_eq!(digest(chain.last()), digest(new.as_ref()), "{path:?}");
+    }
+    let listed = repo.json(0, &["diff", "--json", "--no-renames", run]);
+    let name = |file: &serde_json::Value| serde_json::from_value::<Bytes>(file["new-path"].clone()).unwrap();
+    let listed: Vec<Bytes> = listed["files"].as_array().unwrap().iter().map(name).collect();
+    let git = |kind: FileKind| matches!(kind, FileKind::File | FileKind::Symlink);
+    let of_git =
+        log.chains.changed().filter(|(_, chain)| chain.last().or(chain.base.as_ref()).is_some_and(|e| git(e.kind)));
+    assert_eq!(of_git.map(|(path, _)| path.clone()).collect::<Vec<_>>(), listed);
+    repo.expect(0, &["verify", run]);
+    log
+}
+
+#[test]
+fn each_state_between_is_seen_and_its_text_kept() {
+    let repo = Repo::new();
+    repo.write("three.txt", "1\n2\n3\n");
+    repo.write("dir/one", "one\n");
+    repo.write("dir/sub/two", "two\n");
+    let mut steps = Steps::begin(
+        &repo,
+        "echo first > b.txt; chmod 755 tool.sh; echo made > made; mkdir empty; echo -n >> three.txt; read _
+         echo second >> b.txt; chmod 644 tool.sh; mv made moved; rm -r dir; read _
+         printf 'one\\ntwo\\nthree\\n' > b.txt; mkdir dir; echo other > dir/one; echo in > empty/in; read _
+         sed -i s/2/two/ three.txt; printf 'new\\n' > .b.swp; mv .b.swp b.txt; ln -sf b.txt link; read _
+         rm moved link; mkfifo fifo; printf 'a\\0b' > data.bin; rm empty/in; touch a.txt; read _
+         rm fifo; rm -r dir; mkdir -p dir/sub; echo two > dir/sub/two",
+    );
+    steps.after("made", "File 644 made\n");
+    steps.after("moved", "File 644 made\n");
+    steps.after("empty/in", "File 644 in\n");
+    steps.after("b.txt", "File 644 new\n");
+    steps.after("fifo", "Fifo 644 #0");
+    let log = settled(&repo, &steps.end());
+    let expected: &[(&str, &[&str])] = &[
+        ("b.txt", &["File 644 first\n", "File 644 first\nsecond\n", "File 644 #14", "File 644 new\n"]),
+        ("data.bin", &["File 644 #3"]),
+        ("dir", &["-", "Directory 755 #0"]),
+        ("dir/one", &["-", "File 644 other\n", "-"]),
+        ("dir/sub", &["-", "Directory 755 #0"]),
+        ("dir/sub/two", &["-", "File 644 #4"]),
+        ("empty", &["Directory 755 #0", "-", "Directory 755 #0"]),
+        ("empty/in", &["File 644 in\n", "-"]),
+        ("fifo", &["Fifo 644 #0", "-"]),
+        ("link", &["Symlink 777 #5", "-"]),
+        ("made", &["File 644 made\n", "-"]),
+        ("moved", &["File 644 made\n", "-"]),
+        ("three.txt", &["File 644 1\ntwo\n3\n"]),
+        ("tool.sh", &["File 755 #", "File 644 #"]),
+    ];
+    let mut got = log.all();
+    // Its text is the base's own, whose version with another mode is kept as well.
+    let tool = got.remove(&Bytes::from("tool.sh")).unwrap();
+    assert_eq!(tool, ["File 755 #!/bin/sh\necho tool\n", "File 644 #20"]);
+    // `ln -sf` may be seen between its removal and its making.
+    let seen: BTreeMap<_, _> = got.into_iter().collect();
+    let expected: BTreeMap<Bytes, Vec<String>> = expected
+        .iter()
+        .filter(|(path, _)| *path != "tool.sh" && *path != "link")
+        .map(|(path, states)| (Bytes::from(*path), states.iter().map(|s| (*s).to_owned()).collect()))
+        .collect();
+    let without_link: BTreeMap<_, _> = seen.into_iter().filter(|(path, _)| *path != Bytes::from("link")).collect();
+    assert_eq!(without_link, expected);
+    assert!(log.gaps().is_empty(), "{:?}", log.gaps());
+}
+
+#[test]
+fn names_that_are_no_text_large_files_and_directories_that_move() {
+    let repo = Repo::new();
+    fs::write(repo.path("large"), vec![7; 17 << 20]).unwrap();
+    let mut steps = Steps::begin(
+        &repo,
+        "printf x > \"$(printf 'caf\\377')\"; head -c 20000000 /dev/zero > big; touch large; head -c 300000 /dev/zero | tr '\\0' a > long
+         mkdir -p here/deep; echo f > here/deep/f; echo mark > mark; read _
+         mv here there; echo x >> big; mv mark mark2; read _
+         mv there/deep deep; printf y | dd of=large conv=notrunc bs=1 seek=5 2>/dev/null; rm big",
+    );
+    steps.after("mark", "File 644 mark\n");
+    steps.after("mark2", "File 644 mark\n");
+    let log = settled(&repo, &steps.end());
+    assert_eq!(log.states(&b"caf\xff"[..]), ["File 644 x"]);
+    assert_eq!(log.states("big"), ["File 644 #20000000", "File 644 #20000002", "-"]);
+    assert_eq!(log.states("large"), [format!("File 644 #{}", 17 << 20)], "a touch of it is no change");
+    assert_eq!(log.states("long"), ["File 644 #300000"]);
+    assert_eq!(log.states("here/deep/f"), ["File 644 f\n", "-"]);
+    assert_eq!(log.states("there/deep/f"), ["File 644 f\n", "-"]);
+    assert_eq!(log.states("deep/f"), ["File 644 f\n"]);
+    assert_eq!(log.states("there"), ["Directory 755 #0"]);
+}
+
+#[test]
+fn what_is_ignored_or_generated_is_not_looked_at() {
+    let repo = Repo::new();
+    let mut steps = Steps::begin(
+        &repo,
+        "mkdir -p target/debug web/node_modules/m; for i in 1 2 3; do echo $i > target/debug/$i; echo $i > web/node_modules/m/$i.js; echo $i > $i.log; done
+         git -c user.name=a -c user.email=b@c commit -qm more --allow-empty; echo mark > mark; read _
+         echo '!keep.log' >> .gitignore; echo later > keep.log; read _
+         echo end > end",
+    );
+    steps.after("mark", "File 644 mark\n");
+    steps.after("keep.log", "File 644 later\n");
+    let log = settled(&repo, &steps.end());
+    let paths: Vec<_> = log.all().into_keys().collect();
+    assert_eq!(paths, [".gitignore", "end", "keep.log", "mark"].map(Bytes::from));
+}
+
+#[test]
+fn three_thousand_files_at_once() {
+    let repo = Repo::new();
+    let begun = Instant::now();
+    let script = "mkdir many; i=0; while [ $i -lt 3000 ]; do echo $i > many/$i; i=$((i+1)); done; read _
+                  i=0; while [ $i -lt 1000 ]; do echo again >> many/$i; i=$((i+1)); done; i=2000; while [ $i -lt 3000 ]; do rm many/$i; i=$((i+1)); done";
+    let mut steps = Steps::begin(&repo, script);
+    steps.after("many/7", "File 644 7\n");
+    let log = settled(&repo, &steps.end());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    // Of so many, not each has its last text kept: the layer has it.
+    let twice = log.states("many/7");
+    assert!(twice[0] == "File 644 7\n" && matches!(&*twice[1], "File 644 7\nagain\n" | "File 644 #8"), "{twice:?}");
+    let kept = log.states("many/1500");
+    assert!(kept == ["File 644 1500\n"] || kept == ["File 644 #5"], "{kept:?}");
+    assert_ne!(log.states("many/2222").first(), Some(&"-".to_owned()), "seen or not, it begins with what it held");
+    let changed = log.chains.changed().count();
+    assert_eq!(changed, 2000);
+}
+
+#[test]
+fn a_file_that_grows_all_the_time_holds_nobody_up() {
+    let repo = Repo::new();
+    let begun = Instant::now();
+    let script = "(while :; do echo more and more and more; done > grows) & sleep 2; kill $!; echo done > finished";
+    let mut command = repo.scene.coffer();
+    command.args(["run", "--", "sh", "-c", script]);
+    assert!(finish(command, b"").status.success());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let log = settled(&repo, &repo.latest());
+    let chain = log.chains.get(&"grows".into()).unwrap();
+    let sizes: Vec<u64> = chain.steps.iter().map(|step| step.after.as_ref().unwrap().size).collect();
+    assert!(sizes.len() >= 2 && sizes.is_sorted(), "{sizes:?}");
+}
+
+#[test]
+fn a_parent_that_swaps_with_a_link_shows_nothing_from_outside() {
+    let repo = Repo::new();
+    let secret = repo.scene.home.join("notes.txt");
+    let outside = secret.parent().unwrap();
+    symlink(outside, repo.path("away")).unwrap();
+    crate::support::scene::copy_program(&crate::support::scene::hostile(), &repo.path("hostile"));
+    let script = format!(
+        "mkdir kept; echo inside > kept/notes.txt; ln -s {} link; ./hostile swap-names kept link 3000",
+        outside.display()
+    );
+    let got = repo.scene.script(&script);
+    assert!(got.out().contains("won swap-names"), "{}", got.all());
+    let log = settled(&repo, &repo.latest());
+    for (path, chain) in log.chains.iter() {
+        for version in chain.steps.iter().filter_map(|step| step.version.as_ref()) {
+            assert!(!log.content(version).contains(&repo.scene.canary), "{path:?}");
+        }
+        let size = fs::metadata(&secret).unwrap().len();
+        assert!(
+            chain.steps.iter().all(|s| s.after.as_ref().is_none_or(|e| e.kind != FileKind::File || e.size != size)),
+            "{path:?}"
+        );
+    }
+    let swaps = log.chains.get(&"kept".into()).map_or(0, |chain| chain.steps.len());
+    assert!(swaps > 1, "never looked at while they swapped: {}", got.out());
+}
+
+#[test]
+fn forty_versions_are_all_kept() {
+    let repo = Repo::new();
+    let script = "i=0; while [ $i -lt 40 ]; do echo $i > b.txt; echo $i > c.txt; read _; i=$((i+1)); done";
+    let mut steps = Steps::begin(&repo, script);
+    for round in 0..40 {
+        steps.after("c.txt", &format!("File 644 {round}\n"));
+    }
+    let log = settled(&repo, &steps.end());
+    let versions: Vec<String> = (0..40).map(|round| format!("File 644 {round}\n")).collect();
+    assert_eq!(log.states("c.txt"), versions);
+    assert!(log.gaps().is_empty());
+}
+
+#[test]
+fn chains_go_on_where_a_monitor_died() {
+    let repo = Repo::new();
+    let marker = unique("CHAIN");
+    let _cleared = processes::Cleared(marker.clone());
+    let script = format!(
+        "echo first > b.txt; echo gone > gone; read _; rm gone; echo second > b.txt; echo {marker} > up; sleep 100"
+    );
+    let mut steps = Steps::begin(&repo, &script);
+    steps.after("gone", "File 644 gone\n");
+    let upper = |run: &std::path::Path| fs::read(run.join("layers/upper/up")).is_ok_and(|text| !text.is_empty());
+    assert!(eventually(20, || steps.evidence().is_some_and(|at| upper(at.parent().unwrap()))));
+    let chain = processes::chain(steps.child.id().cast_signed());
+    processes::signal(chain[1], Signal::KILL);
+    assert!(!wait(&mut steps.child, Duration::from_secs(20)).success());
+    assert!(eventually(10, || !chain.iter().any(|p| processes::alive(*p))), "{chain:?}");
+    repo.expect(0, &["diff", "--name-status"]);
+    let log = settled(&repo, &repo.latest());
+    assert_eq!(log.states("b.txt"), ["File 644 first\n", "File 644 second\n"]);
+    assert_eq!(log.states("gone"), ["File 644 gone\n", "-"]);
+}

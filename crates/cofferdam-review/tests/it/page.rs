@@ -1,8 +1,8 @@
-//! One command in full, facts of a run, and proofs.
+//! One command in full, and facts of a run.
 
 use cofferdam_core::event::{EventKind, Link, Promotion, Stream};
-use cofferdam_evidence::{RecorderKey, VerifierKey, verify_proof};
-use cofferdam_review::{Error, page, proof, stats::run_facts};
+use cofferdam_evidence::RecorderKey;
+use cofferdam_review::{Error, page, stats::run_facts};
 
 use crate::session::{Session, by_shell};
 
@@ -56,20 +56,6 @@ fn what_is_no_command_is_said() {
     assert!(matches!(page(dir.path(), 0), Err(Error::NotACommand { seq: 0, kind: "run.started" })));
     let last = session.events.len() as u64 - 1;
     assert!(matches!(page(dir.path(), 10_000), Err(Error::NoEvent { last: l, .. }) if l == last));
-}
-
-#[test]
-fn a_proof_proves_and_carries_its_event() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_, seq, key) = written(dir.path());
-    let text = proof(dir.path(), seq).unwrap();
-    let parsed: cofferdam_evidence::Proof = text.parse().unwrap();
-    let raw = std::fs::read(dir.path().join("log.jsonl")).unwrap();
-    let line = raw.split(|b| *b == b'\n').nth(usize::try_from(seq).unwrap()).unwrap();
-    verify_proof(line, &parsed, &VerifierKey::parse(key.vkey(), "test").unwrap()).unwrap();
-    use base64::Engine as _;
-    let extra = text.lines().nth(1).unwrap().strip_prefix("extra ").unwrap();
-    assert_eq!(base64::prelude::BASE64_STANDARD.decode(extra).unwrap(), line);
 }
 
 #[test]

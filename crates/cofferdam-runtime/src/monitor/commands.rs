@@ -15,8 +15,9 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::Failure;
 use super::output::{Finished, Outputs};
-use super::processes::{Processes, Totals};
+use super::processes::{Processes, Recorded, Totals};
 use super::record::{RecordError, Recorder};
+use super::told::Told;
 
 /// Most commands whose arguments are remembered until their output is complete.
 const REMEMBERED: usize = 4096;
@@ -33,6 +34,7 @@ pub(super) struct Commands {
     notices: Option<Notices>,
     /// The arguments of commands whose output is recorded, by their `process.exec`: they tell what printed the tests.
     arguments: BTreeMap<u64, Vec<Bytes>>,
+    told: Told,
 }
 
 impl Commands {
@@ -45,6 +47,7 @@ impl Commands {
             outputs: None,
             notices: None,
             arguments: BTreeMap::new(),
+            told: Told::default(),
         })
     }
 
@@ -84,7 +87,7 @@ impl Commands {
         renames: Option<&mut Renames>,
         helper: impl Fn() -> io::Result<Channel>,
     ) -> Result<bool, Failure> {
-        let Commands { execs, processes, outputs, notices, arguments } = self;
+        let Commands { execs, processes, outputs, notices, arguments, told } = self;
         let mut ready = ready.iter().copied();
         let mut next = |there: bool| match there {
             true => ready.next().unwrap_or(PollFlags::empty()),
@@ -138,7 +141,7 @@ impl Commands {
             })?;
         }
         for executed in seen {
-            begin(executed, outputs.as_mut(), arguments);
+            begin(executed, outputs.as_mut(), arguments, told);
         }
         self.finished(finished, recorder)?;
         Ok(ended)
@@ -181,7 +184,9 @@ impl Commands {
                 false => ([head, tail].concat(), Vec::new()),
             };
             for result in testrun::recognise(argv, &head, &tail) {
-                recorder.append(cause, EventKind::TestResult(result))?;
+                if exec.is_some_and(|seq| self.told.is_news(seq, &result.framework)) {
+                    recorder.append(cause, EventKind::TestResult(result))?;
+                }
             }
         }
         for gap in self.outputs.as_mut().map(Outputs::gaps).unwrap_or_default() {
@@ -200,7 +205,7 @@ impl Commands {
     /// Ends everything inside, and records the execs that are seen only now; without a recorder what is traced is reaped all
     /// the same.
     pub(super) fn end(&mut self, enclosure: &Namespaces, recorder: Option<&mut Recorder>) -> Result<(), Failure> {
-        let Commands { execs, processes, outputs, arguments, .. } = self;
+        let Commands { execs, processes, outputs, arguments, told, .. } = self;
         processes.close();
         let mut recorder = recorder;
         let mut failed = None;
@@ -209,7 +214,7 @@ impl Commands {
                 // After a failure nothing more is recorded.
                 let Some(recorder) = recorder.as_deref_mut().filter(|_| failed.is_none()) else { return Ok(()) };
                 match learn(seen, processes, recorder) {
-                    Ok(executed) => executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments)),
+                    Ok(executed) => executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments, told)),
                     Err(e) => failed = Some(Failure::from(e)),
                 }
                 Ok::<(), io::Error>(())
@@ -241,10 +246,10 @@ impl Commands {
     }
 }
 
-/// A recorded exec: the process, its event, its arguments.
-type Recorded = (u32, u64, Vec<Bytes>);
+/// A recorded exec and its arguments.
+type Begun = (Recorded, Vec<Bytes>);
 
-fn learn(seen: Seen, processes: &mut Processes, recorder: &mut Recorder) -> Result<Option<Recorded>, RecordError> {
+fn learn(seen: Seen, processes: &mut Processes, recorder: &mut Recorder) -> Result<Option<Begun>, RecordError> {
     let arguments = match &seen {
         Seen::Executed(executed) | Seen::Unknown(executed) => {
             let head = &executed.arguments[..executed.arguments.len().min(ARGUMENTS)];
@@ -252,10 +257,16 @@ fn learn(seen: Seen, processes: &mut Processes, recorder: &mut Recorder) -> Resu
         }
         Seen::Refused(_) => Vec::new(),
     };
-    Ok(processes.seen(seen, recorder)?.map(|(pid, seq)| (pid, seq, arguments)))
+    Ok(processes.seen(seen, recorder)?.map(|recorded| (recorded, arguments)))
 }
 
-fn begin((pid, seq, argv): Recorded, outputs: Option<&mut Outputs>, arguments: &mut BTreeMap<u64, Vec<Bytes>>) {
+fn begin(
+    (Recorded { pid, seq, cause }, argv): Begun,
+    outputs: Option<&mut Outputs>,
+    arguments: &mut BTreeMap<u64, Vec<Bytes>>,
+    told: &mut Told,
+) {
+    told.executed(seq, cause);
     if outputs.is_some_and(|outputs| outputs.executed(pid, seq)) {
         arguments.insert(seq, argv);
         if arguments.len() > REMEMBERED {

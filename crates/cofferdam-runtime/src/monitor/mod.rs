@@ -16,6 +16,7 @@ mod relay;
 mod resident;
 mod settle;
 mod tally;
+mod told;
 mod typing;
 
 use std::io;

@@ -71,6 +71,15 @@ pub(super) struct Processes {
     totals: Totals,
 }
 
+/// An exec on record.
+pub(super) struct Recorded {
+    pub(super) pid: u32,
+    /// Its `process.exec`.
+    pub(super) seq: u64,
+    /// The event that led to it.
+    pub(super) cause: u64,
+}
+
 /// A process that has executed something.
 struct Process {
     generation: u32,
@@ -146,8 +155,8 @@ impl Processes {
         running
     }
 
-    /// Records what came of an exec; the process and its event where there was one.
-    pub(super) fn seen(&mut self, seen: Seen, recorder: &mut Recorder) -> Result<Option<(u32, u64)>, RecordError> {
+    /// Records what came of an exec; its event where there was one.
+    pub(super) fn seen(&mut self, seen: Seen, recorder: &mut Recorder) -> Result<Option<Recorded>, RecordError> {
         match seen {
             Seen::Executed(executed) => self.executed(executed, false, recorder).map(Some),
             Seen::Unknown(executed) => match self.census.has_executed(number(executed.pid)) {
@@ -169,12 +178,7 @@ impl Processes {
         }
     }
 
-    fn executed(
-        &mut self,
-        executed: Executed,
-        ended: bool,
-        recorder: &mut Recorder,
-    ) -> Result<(u32, u64), RecordError> {
+    fn executed(&mut self, executed: Executed, ended: bool, recorder: &mut Recorder) -> Result<Recorded, RecordError> {
         let begun = Instant::now();
         let Executed {
             pid,
@@ -240,7 +244,7 @@ impl Processes {
         if self.since_read >= MANY {
             self.read_news()?;
         }
-        Ok((pid, seq))
+        Ok(Recorded { pid, seq, cause })
     }
 
     fn know(

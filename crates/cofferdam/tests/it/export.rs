@@ -48,7 +48,7 @@ fn the_forms_say_what_the_log_says() {
     for event in events {
         *kinds.entry(event["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;
     }
-    assert!(kinds["file.changed"] >= 6, "{kinds:?}");
+    assert!(kinds["file.changed"] >= 6 && kinds["process.exec"] >= 4, "{kinds:?}");
 
     let ocsf = lines(&exported(&repo, "ocsf"));
     assert_eq!(ocsf.len(), events.len());
@@ -99,6 +99,8 @@ fn the_page_holds_hostile_names_and_contents_as_text() {
         "-line 7",
         "+line seven",
         "exit 0",
+        "rm b.txt",
+        "</script><script>alert(2)</script>\n",
     ] {
         assert!(text.contains(said), "{said}");
     }
@@ -130,7 +132,9 @@ fn python_check(repo: &Repo, run: &str, bundle: &Path, patch: &Path) -> Option<(
 #[test]
 fn another_implementation_verifies_the_statements() {
     let repo = Repo::new();
-    let run = repo.edit(EDITS);
+    // A test run that passes, and a file of the diff that changes after it.
+    let test = "python3 -c 'import unittest\nclass T(unittest.TestCase):\n  def test_a(self): pass\nunittest.main(verbosity=2)' 2>&1 | cat";
+    let run = repo.edit(&format!("{test}; {EDITS}"));
     let (bundle, patch) = (repo.scene.outside.join("run.intoto.jsonl"), repo.scene.outside.join("run.patch"));
     repo.expect(0, &["export", "-f", "in-toto", "-o", bundle.to_str().unwrap()]);
     repo.expect(0, &["export", "-f", "patch", "-o", patch.to_str().unwrap()]);
@@ -139,6 +143,7 @@ fn another_implementation_verifies_the_statements() {
     let Some((good, said)) = python_check(&repo, &run, &bundle, &patch) else { return };
     assert!(good, "{said}");
     assert!(said.contains(&format!("runtime-trace/v0.1 {log}")), "{said}");
+    assert!(said.contains(&format!("test-result/v0.1 {log} WARNED")), "{said}");
     // A check that cannot fail would be none.
     fs::write(&patch, [fs::read(&patch).unwrap(), b"\n".to_vec()].concat()).unwrap();
     let (good, said) = python_check(&repo, &run, &bundle, &patch).unwrap();

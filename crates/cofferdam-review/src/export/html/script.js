@@ -32,6 +32,9 @@
       if (head !== null && !head.textContent.toLowerCase().includes(wanted)) item.open = true;
       else hits += 1;
     });
+    document.querySelectorAll(".out").forEach((out) => {
+      if (out.textContent.toLowerCase().includes(wanted)) out.open = true;
+    });
     count.textContent = hits + (hits === 1 ? " hit" : " hits");
   };
   box.addEventListener("input", () => {

@@ -100,7 +100,7 @@ impl Page<'_> {
         let (line, short) = (command_line(argv, WHOLE), of_exec(&command.exec).text);
         let mut outputs = Vec::new();
         for output in &command.outputs {
-            outputs.push(self.output(output)?);
+            outputs.push(self.output(output, node.below == 0)?);
         }
         let below = self.items(&node.children, level.saturating_add(1))?;
         let open = level == 0 || (node.below > 0 && node.below <= FEW && node.failed > 0);
@@ -132,8 +132,8 @@ impl Page<'_> {
         })
     }
 
-    /// Head and tail of an output.
-    fn output(&mut self, output: &CommandOutput) -> Result<Markup> {
+    /// Head and tail of an output, folded where there is more to see than that.
+    fn output(&mut self, output: &CommandOutput, open: bool) -> Result<Markup> {
         let name = match output.stream {
             Stream::Stdout => "standard output",
             Stream::Stderr => "standard error",
@@ -157,14 +157,16 @@ impl Page<'_> {
         let (head, cut) = self.budget.take(&head, HEAD + if whole { TAIL } else { 0 });
         let (tail, tail_cut) = self.budget.take(&tail, TAIL);
         Ok(html! {
-            p .note {
-                (name) ", " (size(output.bytes))
-                @if output.dropped > 0 { "; " (size(output.dropped)) " in the middle were not recorded" }
-                @if !whole || cut + tail_cut > 0 { "; only parts of it are on this page" }
+            details .out open[open] {
+                summary {
+                    (name) ", " (size(output.bytes))
+                    @if output.dropped > 0 { "; " (size(output.dropped)) " in the middle were not recorded" }
+                    @if !whole || cut + tail_cut > 0 { "; only parts of it are on this page" }
+                }
+                @if !head.is_empty() { pre { (head) } }
+                @if !whole || cut > 0 { p .note { "\u{2026}" } }
+                @if !tail.is_empty() { pre { (tail) } }
             }
-            @if !head.is_empty() { pre { (head) } }
-            @if !whole || cut > 0 { p .note { "\u{2026}" } }
-            @if !tail.is_empty() { pre { (tail) } }
         })
     }
 }

@@ -86,7 +86,8 @@ def main(key_file, bundle, patch):
         assert subject["digest"] == {"sha256": digest}, "another patch"
         for field in REQUIRED[statement["predicateType"]]:
             assert statement["predicate"][field], field
-        print(statement["predicateType"], subject["annotations"]["logSize"], subject["annotations"]["logRoot"])
+        facts = subject["annotations"]
+        print(statement["predicateType"], facts["logSize"], facts["logRoot"], statement["predicate"].get("result", ""))
 
 
 try:

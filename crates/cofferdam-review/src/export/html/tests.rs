@@ -8,7 +8,9 @@ use std::path::Path;
 use cofferdam_core::event::{EventKind, FileChanged, Link, Prompt, PromptSource, Stream, TestResult};
 use cofferdam_workspace::diff::{DiffOptions, compute, is_hidden};
 use cofferdam_workspace::{ChangeOptions, Layers, change_set};
-use scraper::{Html, Node, Selector};
+use html5ever::tendril::TendrilSink;
+use html5ever::{ParseOpts, parse_document};
+use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
 use super::*;
 use crate::export::samples::{Sample, exec, exit, output};
@@ -78,38 +80,63 @@ const MADE: &[(&str, &[&str])] = &[
     ("script", &[]),
 ];
 
-/// Checks a page as a browser would read it; its text.
+/// A node as a browser would see it, and the element that it is in.
+enum Seen {
+    Element(String, Vec<(String, String)>),
+    Text(String, String),
+}
+
+/// A page as the HTML standard has it read: in the order of the document. A parse error is a failure.
+fn parsed(page: &str) -> Vec<Seen> {
+    let dom = parse_document(RcDom::default(), ParseOpts::default()).one(page);
+    assert!(dom.errors.borrow().is_empty(), "{:?}", dom.errors);
+    let mut seen = Vec::new();
+    let mut stack: Vec<(Handle, String)> = vec![(dom.document.clone(), String::new())];
+    while let Some((node, parent)) = stack.pop() {
+        let name = match &node.data {
+            NodeData::Element { name, attrs, .. } => {
+                let name = name.local.to_string();
+                let attrs = attrs.borrow();
+                let attrs = attrs.iter().map(|a| (a.name.local.to_string(), a.value.to_string())).collect();
+                seen.push(Seen::Element(name.clone(), attrs));
+                name
+            }
+            NodeData::Text { contents } => {
+                seen.push(Seen::Text(parent, contents.borrow().to_string()));
+                continue;
+            }
+            NodeData::Comment { contents } => panic!("a comment: {contents}"),
+            NodeData::ProcessingInstruction { contents, .. } => panic!("an instruction: {contents}"),
+            NodeData::Document | NodeData::Doctype { .. } => String::new(),
+        };
+        stack.extend(node.children.borrow().iter().rev().map(|child| (child.clone(), name.clone())));
+    }
+    seen
+}
+
+/// Checks a page; its text.
 fn only_what_the_templates_made(page: &str) -> String {
-    let parsed = Html::parse_document(page);
-    assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
     let mut text = String::new();
-    for node in parsed.tree.nodes() {
-        match node.value() {
-            Node::Element(element) => {
+    for node in parsed(page) {
+        match node {
+            Seen::Element(element, attrs) => {
                 let (_, attributes) = MADE
                     .iter()
-                    .find(|(name, _)| *name == element.name())
-                    .unwrap_or_else(|| panic!("<{}> is none of the template's", element.name()));
-                for (name, value) in element.attrs() {
-                    assert!(attributes.contains(&name), "<{} {name}={value:?}>", element.name());
-                    match name {
-                        "id" => assert!(value.bytes().all(|b| b.is_ascii_alphanumeric()), "{value:?}"),
-                        "href" => {
-                            assert!(value.starts_with('#') && value[1..].bytes().all(|b| b.is_ascii_alphanumeric()))
-                        }
+                    .find(|(name, _)| *name == element)
+                    .unwrap_or_else(|| panic!("<{element}> is none of the template's"));
+                for (name, value) in attrs {
+                    assert!(attributes.contains(&name.as_str()), "<{element} {name}={value:?}>");
+                    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric());
+                    match name.as_str() {
+                        "id" => assert!(plain(&value), "{value:?}"),
+                        "href" => assert!(value.starts_with('#') && plain(&value[1..]), "{value:?}"),
                         "class" => assert!(value.bytes().all(|b| b.is_ascii_lowercase() || b == b' '), "{value:?}"),
                         _ => {}
                     }
                 }
             }
-            Node::Comment(comment) => panic!("a comment: {:?}", &**comment),
-            Node::Text(piece) => {
-                let parent = node.parent().and_then(|p| p.value().as_element().map(|e| e.name().to_owned()));
-                if !matches!(parent.as_deref(), Some("script" | "style")) {
-                    text.push_str(piece);
-                }
-            }
-            _ => {}
+            Seen::Text(parent, piece) if !matches!(parent.as_str(), "script" | "style") => text.push_str(&piece),
+            Seen::Text(..) => {}
         }
     }
     let hidden: BTreeSet<char> = page.chars().filter(|c| is_hidden(*c)).collect();
@@ -171,25 +198,35 @@ fn hostile_content_makes_no_element_no_attribute_and_hides_nothing() {
 fn the_policy_allows_the_pages_own_script_and_style_and_nothing_else() {
     let page = page_of(&Sample::whole(), None);
     only_what_the_templates_made(&page);
-    let parsed = Html::parse_document(&page);
-    let one = |selector: &str| {
-        let selector = Selector::parse(selector).unwrap();
-        let mut found = parsed.select(&selector);
-        let first = found.next().unwrap();
-        assert!(found.next().is_none());
-        first
-    };
-    let policy = one("meta[http-equiv=Content-Security-Policy]").attr("content").unwrap();
-    let hash = |selector: &str| {
-        let text: String = one(selector).text().collect();
-        format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)))
+    let nodes = parsed(&page);
+    let policies: Vec<&str> = nodes
+        .iter()
+        .filter_map(|node| match node {
+            Seen::Element(name, attrs)
+                if name == "meta" && attrs.iter().any(|(_, v)| v == "Content-Security-Policy") =>
+            {
+                attrs.iter().find(|(name, _)| name == "content").map(|(_, value)| value.as_str())
+            }
+            _ => None,
+        })
+        .collect();
+    let hash = |element: &str| {
+        let texts: Vec<&str> = nodes
+            .iter()
+            .filter_map(|node| match node {
+                Seen::Text(parent, text) if parent == element => Some(text.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(texts.len(), 1, "one <{element}>");
+        format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(texts[0])))
     };
     let wanted = format!(
         "default-src 'none'; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
         hash("style"),
         hash("script")
     );
-    assert_eq!(policy, wanted);
+    assert_eq!(policies, [wanted]);
     let place = |what: &str| page.find(what).unwrap();
     assert!(place("Content-Security-Policy") < place("<style") && place("<style") < place("<script"));
     for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http:", "https:", "fetch("]

@@ -56,6 +56,8 @@ enum Command {
     Index(commands::index::IndexArgs),
     /// Verify a run's evidence: what is recorded is what was signed
     Verify(commands::verify::VerifyArgs),
+    /// Write a run's evidence in a form for other tools, or as a page
+    Export(commands::export::ExportArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -167,6 +169,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Stats(args) => commands::stats::stats(&args),
         Command::Index(args) => commands::index::index(&args),
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
+        Command::Export(args) => commands::export::export(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),

@@ -14,6 +14,7 @@ mod diff;
 mod evidence;
 mod execs;
 mod execs_traced;
+mod export;
 mod file_changes;
 mod files;
 mod kernel;

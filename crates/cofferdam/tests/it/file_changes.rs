@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::change::{Change, Class, FileKind};
-use cofferdam_core::event::{BlobRef, Chains, Event, EventKind, is_same};
+use cofferdam_core::event::{BlobRef, Chain, Chains, Event, EventKind, is_same};
 use cofferdam_evidence::{BlobStore, read_events};
 use cofferdam_workspace::{ChangeOptions, Layers, change_set};
 use rustix::process::Signal;
@@ -134,15 +134,22 @@ fn settled(repo: &Repo, run: &str) -> Log {
         let digest = |entry: Option<&cofferdam_core::change::Entry>| entry.and_then(|entry| entry.digest);
         assert_eq!(digest(chain.last()), digest(new.as_ref()), "{path:?}");
     }
-    let listed = repo.json(0, &["diff", "--json", "--no-renames", run]);
+    let printed = repo.json(0, &["diff", "--json", "--no-renames", run]);
     let name = |file: &serde_json::Value| serde_json::from_value::<Bytes>(file["new-path"].clone()).unwrap();
-    let listed: Vec<Bytes> = listed["files"].as_array().unwrap().iter().map(name).collect();
+    let listed: Vec<Bytes> = printed["files"].as_array().unwrap().iter().map(name).collect();
     let git = |kind: FileKind| matches!(kind, FileKind::File | FileKind::Symlink);
-    let of_git =
-        log.chains.changed().filter(|(_, chain)| chain.last().or(chain.base.as_ref()).is_some_and(|e| git(e.kind)));
-    assert_eq!(of_git.map(|(path, _)| path.clone()).collect::<Vec<_>>(), listed);
+    let sides = |chain: &Chain| [chain.base.clone(), chain.last().cloned()];
+    let of_git = log.chains.changed().filter(|(_, chain)| sides(chain).into_iter().flatten().any(|e| git(e.kind)));
+    assert_eq!(of_git.map(|(path, _)| path.clone()).collect::<Vec<_>>(), listed, "{printed}");
     repo.expect(0, &["verify", run]);
     log
+}
+
+/// Whether the states that a path had for a while are seen in their order, the last of them last. Shorter ones may be seen
+/// between: when they are looked at depends on which commands end.
+fn leads_through(seen: &[String], states: &[&str]) -> bool {
+    let mut at = seen.iter();
+    states.iter().all(|state| at.any(|s| s == state)) && seen.last().map(String::as_str) == states.last().copied()
 }
 
 #[test]
@@ -180,21 +187,16 @@ fn each_state_between_is_seen_and_its_text_kept() {
         ("made", &["File 644 made\n", "-"]),
         ("moved", &["File 644 made\n", "-"]),
         ("three.txt", &["File 644 1\ntwo\n3\n"]),
-        ("tool.sh", &["File 755 #", "File 644 #"]),
+        // Its text is the base's own, whose version with another mode is kept as well.
+        ("tool.sh", &["File 755 #!/bin/sh\necho tool\n", "File 644 #20"]),
     ];
-    let mut got = log.all();
-    // Its text is the base's own, whose version with another mode is kept as well.
-    let tool = got.remove(&Bytes::from("tool.sh")).unwrap();
-    assert_eq!(tool, ["File 755 #!/bin/sh\necho tool\n", "File 644 #20"]);
-    // `ln -sf` may be seen between its removal and its making.
-    let seen: BTreeMap<_, _> = got.into_iter().collect();
-    let expected: BTreeMap<Bytes, Vec<String>> = expected
-        .iter()
-        .filter(|(path, _)| *path != "tool.sh" && *path != "link")
-        .map(|(path, states)| (Bytes::from(*path), states.iter().map(|s| (*s).to_owned()).collect()))
-        .collect();
-    let without_link: BTreeMap<_, _> = seen.into_iter().filter(|(path, _)| *path != Bytes::from("link")).collect();
-    assert_eq!(without_link, expected);
+    let got = log.all();
+    for (path, states) in expected {
+        assert!(leads_through(&got[&Bytes::from(*path)], states), "{path}: {:?}", got[&Bytes::from(*path)]);
+    }
+    let mut others = got.keys().filter(|path| !expected.iter().any(|(known, _)| **path == Bytes::from(*known)));
+    // What is renamed at once is seen where its command ends just then.
+    assert!(others.all(|path| *path == Bytes::from(".b.swp")), "{:?}", got.keys());
     assert!(log.gaps().is_empty(), "{:?}", log.gaps());
 }
 
@@ -213,9 +215,10 @@ fn names_that_are_no_text_large_files_and_directories_that_move() {
     steps.after("mark2", "File 644 mark\n");
     let log = settled(&repo, &steps.end());
     assert_eq!(log.states(&b"caf\xff"[..]), ["File 644 x"]);
-    assert_eq!(log.states("big"), ["File 644 #20000000", "File 644 #20000002", "-"]);
+    let big = log.states("big");
+    assert!(leads_through(&big, &["File 644 #20000000", "File 644 #20000002", "-"]), "{big:?}");
     assert_eq!(log.states("large"), [format!("File 644 #{}", 17 << 20)], "a touch of it is no change");
-    assert_eq!(log.states("long"), ["File 644 #300000"]);
+    assert!(leads_through(&log.states("long"), &["File 644 #300000"]), "{:?}", log.states("long").len());
     assert_eq!(log.states("here/deep/f"), ["File 644 f\n", "-"]);
     assert_eq!(log.states("there/deep/f"), ["File 644 f\n", "-"]);
     assert_eq!(log.states("deep/f"), ["File 644 f\n"]);

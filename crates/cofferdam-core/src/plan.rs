@@ -24,8 +24,29 @@ pub struct RunPlan {
     pub enclosure: EnclosurePlan,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// The run that this one goes on from, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
     /// What was left out or changed on the way, for the person to read (one line each).
     pub notes: Vec<String>,
+}
+
+/// Where a run comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run whose layers lie under this one's.
+    pub run: RunId,
+    /// What this one is for, where that is not more work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
+}
+
+/// What a run that goes on from another one is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// To repeat one of its test commands; nothing of it is kept but its evidence.
+    Rerun,
 }
 
 /// What init builds and starts. Paths without a remark are those seen inside.
@@ -91,6 +112,10 @@ pub enum Mount {
     Overlay {
         /// The read-only layer, on the host.
         lower: Bytes,
+        /// Upper layers of earlier runs, on the host, which lie read-only between `upper` and `lower`; the topmost
+        /// first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        between: Vec<Bytes>,
         /// The layer that takes the writes, on the host.
         upper: Bytes,
         /// The kernel's scratch directory, on the file system of `upper`.

@@ -88,8 +88,8 @@ impl View {
             Mount::Bind { source, target, access } => self
                 .bind(source, target, *access)
                 .doing(Step::Mount, || format!("binding {}", source.as_path().display())),
-            Mount::Overlay { lower, upper, work, target } => self
-                .overlay(lower, upper, work, target)
+            Mount::Overlay { lower, between, upper, work, target } => self
+                .overlay(lower, between, upper, work, target)
                 .doing(Step::Overlay, || format!("laying copy-on-write over {}", target.as_path().display())),
             Mount::Tmpfs { target, mode } => tmpfs(&format!("{mode:o}"))
                 .and_then(|fs| self.attach(&fs, target))
@@ -113,15 +113,19 @@ impl View {
         self.attach(&tree, target)
     }
 
-    fn overlay(&self, lower: &Bytes, upper: &Bytes, work: &Bytes, target: &Bytes) -> io::Result<()> {
+    fn overlay(&self, lower: &Bytes, between: &[Bytes], upper: &Bytes, work: &Bytes, target: &Bytes) -> io::Result<()> {
         let open = |path: &Bytes| {
             openat(CWD, path.as_path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)
         };
-        let (lower, upper, work) = (open(lower)?, open(upper)?, open(work)?);
+        let (upper, work) = (open(upper)?, open(work)?);
+        let lowers = between.iter().chain([lower]).map(open).collect::<io::Result<Vec<OwnedFd>>>()?;
         let name = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_string(&context, "source", "coffer")?;
-        fsconfig_set_string(&context, "lowerdir", name(&lower))?;
+        // The topmost first. Each a descriptor's name without a colon, and a value of 256 bytes (fsconfig(2)) holds all
+        // that a plan may have.
+        fsconfig_set_string(&context, "lowerdir", lowers.iter().map(name).collect::<Vec<_>>().join(":"))?;
         fsconfig_set_string(&context, "upperdir", name(&upper))?;
         fsconfig_set_string(&context, "workdir", name(&work))?;
         fsconfig_set_flag(&context, "userxattr")?;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::SigningKey;
 use rustix::fs::{AtFlags, OFlags, fstat, linkat, unlinkat};
-use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
+use signed_note::{Note, Signer, StandardSigner, StandardVerifier, VerifierList};
 use zeroize::Zeroizing;
 
 use crate::files::{Directory, is_not_found, read_bounded, unique_name};
@@ -90,6 +90,11 @@ impl RecorderKey {
         let mut note = Note::new(text.as_bytes(), &[]).map_err(|e| Error::Sign(e.to_string()))?;
         note.add_sigs(&[&self.signer]).map_err(|e| Error::Sign(e.to_string()))?;
         Ok(note.to_bytes())
+    }
+
+    /// The Ed25519 signature of some bytes. Whoever calls it makes sure that they cannot be read as a note's text.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>> {
+        self.signer.sign(message).map_err(|e| Error::Sign(e.to_string()))
     }
 
     fn parse(text: &str, place: &str) -> Result<Self> {

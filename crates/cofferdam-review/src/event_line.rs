@@ -17,6 +17,8 @@ pub const KINDS: &[&str] = &[
     "process.image",
     "process.exit",
     "test.result",
+    "test.reproduced",
+    "run.from",
     "command.output",
     "file.changed",
     "limit.reached",
@@ -37,6 +39,8 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::ProcessImage(_) => "process.image",
         EventKind::ProcessExit(_) => "process.exit",
         EventKind::TestResult(_) => "test.result",
+        EventKind::TestReproduced(_) => "test.reproduced",
+        EventKind::RunFrom(_) => "run.from",
         EventKind::CommandOutput(_) => "command.output",
         EventKind::FileChanged(_) => "file.changed",
         EventKind::LimitReached { .. } => "limit.reached",
@@ -90,6 +94,11 @@ fn says(what: &EventKind, heads: &Heads) -> String {
                 grouped(tests.skipped)
             )
         }
+        EventKind::TestReproduced(stamp) => {
+            let verdict = if stamp.reproduced { "reproduced" } else { "NOT reproduced" };
+            format!("{}: {verdict} in run {}", stamp.command, stamp.run.short())
+        }
+        EventKind::RunFrom(from) => format!("run {}", from.run),
         EventKind::CommandOutput(output) => {
             let gap = if output.dropped > 0 { format!(", {} not kept", size(output.dropped)) } else { String::new() };
             let head = heads.read(&output.blob, 256).map(|text| one_line(&text)).unwrap_or_default();

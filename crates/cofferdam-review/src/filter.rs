@@ -91,6 +91,10 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
         }
         EventKind::ProcessImage(image) => pattern.is_match(&image.executable.path.0),
         EventKind::TestResult(tests) => text(&tests.framework) || tests.failing.iter().any(|name| text(name)),
+        EventKind::TestReproduced(stamp) => {
+            text(stamp.run.as_str()) || stamp.now.results.iter().flat_map(|r| &r.failing).any(|name| text(name))
+        }
+        EventKind::RunFrom(from) => text(from.run.as_str()),
         EventKind::FileChanged(change) => pattern.is_match(&change.path.0),
         EventKind::PromotionApplied(data) | EventKind::PromotionAborted(data) | EventKind::PromotionUndone(data) => {
             data.paths.iter().any(|change| pattern.is_match(&change.path.0))

@@ -7,6 +7,7 @@ mod argv;
 pub mod blame;
 mod error;
 mod event_line;
+pub mod export;
 mod filter;
 mod heads;
 pub mod index;

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod agreement;
+pub mod from;
 pub mod listing;
 pub mod monitor;
 pub mod plan;
@@ -10,6 +11,7 @@ pub mod promotion;
 pub mod protocol;
 pub mod recover;
 mod removal;
+pub mod rerun;
 pub mod secrets;
 pub mod split;
 pub mod store;

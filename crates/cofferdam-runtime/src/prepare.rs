@@ -13,6 +13,7 @@ use cofferdam_enclosure::{Channel, read_large};
 use cofferdam_evidence::Secrets;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+use crate::from::{is_rerun, kept_layers};
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
 use crate::store::{Lock, RunRecord, StoreError, doing, private_directory, try_lock, write_new_record};
@@ -42,15 +43,21 @@ impl Prepared {
         for name in ["layers", "base", "evidence"] {
             make(&directory.join(name))?;
         }
-        let home = home_layer(plan.home.as_path())?;
-        if home.is_none() {
-            share_home(&mut plan, &directory);
-        } else {
-            crate::way::clear(&mut plan)?;
+        make_home(plan.home.as_path())?;
+        // A repetition has a view of the home already, and leaves the home itself to the next run.
+        let mut home = None;
+        if !is_rerun(&plan) {
+            home = lock_home(plan.home.as_path())?;
+            if home.is_none() {
+                share_home(&mut plan, &directory);
+                plan.notes.push("another run has this agent's home: what this run writes there is not kept".to_owned());
+            } else {
+                crate::way::clear(&mut plan)?;
+            }
         }
         for mount in &plan.enclosure.mounts {
-            if let Mount::Overlay { lower, upper, work, .. } = mount {
-                layer(lower.as_path(), upper.as_path(), work.as_path())?;
+            if let Mount::Overlay { lower, between, upper, work, .. } = mount {
+                layer(between.first().unwrap_or(lower).as_path(), upper.as_path(), work.as_path())?;
             }
         }
         let record = RunRecord {
@@ -61,6 +68,8 @@ impl Prepared {
             started: Timestamp::now(),
             ended: None,
             discarded: None,
+            from: plan.from.clone(),
+            layers: kept_layers(&plan),
         };
         write_new_record(&directory, &record)?;
         Ok(Prepared { plan, directory, record, secrets, run, home })
@@ -142,8 +151,8 @@ fn layer(lower: &Path, upper: &Path, work: &Path) -> Result<(), StoreError> {
     utimensat(CWD, upper, &times, AtFlags::empty()).map_err(|e| doing("preparing", upper)(e.into()))
 }
 
-/// Makes the persistent home where it is missing, and takes it; `None` where another run has it.
-fn home_layer(home: &Path) -> Result<Option<Lock>, StoreError> {
+/// Makes the persistent home where it is missing.
+fn make_home(home: &Path) -> Result<(), StoreError> {
     if !home.is_dir() {
         private_directory(home)?;
         for (place, directory) in hidden_places() {
@@ -156,22 +165,27 @@ fn home_layer(home: &Path) -> Result<Option<Lock>, StoreError> {
                 .map_err(doing("preparing", &at))?;
         }
     }
+    Ok(())
+}
+
+/// Takes the persistent home; `None` where another run has it.
+fn lock_home(home: &Path) -> Result<Option<Lock>, StoreError> {
     try_lock(home.parent().unwrap_or(home))
 }
 
 /// Two runs of one agent in one project at once do not meet in their home.
-fn share_home(plan: &mut RunPlan, directory: &Path) {
+pub(crate) fn share_home(plan: &mut RunPlan, directory: &Path) {
     for mount in &mut plan.enclosure.mounts {
         if let Mount::Bind { source, target, .. } = mount
             && *source == plan.home
         {
             *mount = Mount::Overlay {
                 lower: plan.home.clone(),
+                between: Vec::new(),
                 upper: directory.join("layers/home/upper").into(),
                 work: directory.join("layers/home/work").into(),
                 target: target.clone(),
             };
         }
     }
-    plan.notes.push("another run has this agent's home: what this run writes there is not kept".to_owned());
 }

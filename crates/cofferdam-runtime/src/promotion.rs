@@ -19,6 +19,14 @@ pub enum PromotionError {
     /// Its layers are gone.
     #[error("run {0} was discarded: its layers are gone, its evidence stays")]
     Discarded(String),
+    /// It only repeated a command of another run.
+    #[error("run {run} only repeated a test of run {of}: promote that one")]
+    Rerun {
+        /// The run.
+        run: String,
+        /// The one that it tested.
+        of: String,
+    },
     /// It never was promoted.
     #[error("run {0} was not promoted: there is nothing to undo")]
     NothingToUndo(String),
@@ -85,6 +93,10 @@ impl Held {
     /// # Errors
     /// Where a side cannot be read.
     pub fn plan(&self, layers: &Layers, changes: &ChangeSet, selection: &Selection) -> Result<Plan, PromotionError> {
+        if let Some(from) = self.run.record.from.as_ref().filter(|_| self.run.is_rerun()) {
+            let run = self.run.record.run.to_string();
+            return Err(PromotionError::Rerun { run, of: from.run.to_string() });
+        }
         let mut plan = promote::plan(&self.root, layers, &changes.changes, selection)?;
         for planned in &mut plan.paths {
             // Surely the base, and not surely what the run had read: it may have rewritten an older version, and a silent
@@ -172,7 +184,7 @@ impl Held {
         Ok(bytes)
     }
 
-    fn log(&self) -> Result<Log, PromotionError> {
+    pub(crate) fn log(&self) -> Result<Log, PromotionError> {
         let key = RecorderKey::load_or_create(&Store::of_run(&self.run.directory).keys())?;
         let (mut log, recovery) = Log::reopen(&self.run.evidence(), key)?;
         log.write_with(Writing { striker: Striker::new(&self.secrets)?, ..Writing::default() });

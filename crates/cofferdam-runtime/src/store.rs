@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use cofferdam_core::plan::{Origin, Purpose};
 use cofferdam_core::{Bytes, RunId, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,21 @@ pub struct RunRecord {
     /// When the layers were thrown away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discarded: Option<Timestamp>,
+    /// The run that it went on from, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
+    /// Its layers beside the project's own, for a run that goes on from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<KeptLayer>,
+}
+
+/// An upper layer of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptLayer {
+    /// Where it is seen inside.
+    pub target: Bytes,
+    /// Its directory, relative to the run's.
+    pub upper: Bytes,
 }
 
 /// How a run ended.
@@ -115,6 +131,11 @@ impl Run {
     /// The evidence.
     pub fn evidence(&self) -> PathBuf {
         self.directory.join("evidence")
+    }
+
+    /// Whether it only repeated a command of another run.
+    pub fn is_rerun(&self) -> bool {
+        self.record.from.as_ref().is_some_and(|from| from.purpose == Some(Purpose::Rerun))
     }
 
     /// Whether its monitor lives: it holds the lock as long as it does.
@@ -243,7 +264,8 @@ impl Store {
         if name != "@" {
             return self.runs()?.named(name);
         }
-        let latest = self.runs()?.latest(project, |_| Ok::<bool, StoreError>(true))?;
+        // A repetition of a test is nobody's latest work.
+        let latest = self.runs()?.latest(project, |run| Ok::<bool, StoreError>(!run.is_rerun()))?;
         latest.ok_or_else(|| StoreError::None(project.display().to_string()))
     }
 }

@@ -56,6 +56,8 @@ enum Command {
     Index(commands::index::IndexArgs),
     /// Verify a run's evidence: what is recorded is what was signed
     Verify(commands::verify::VerifyArgs),
+    /// Write a run's evidence in a form for other tools, or as a page
+    Export(commands::export::ExportArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -103,6 +105,23 @@ pub struct Options {
     pub dry_run: bool,
 }
 
+/// How coffer starts a run over another one's layers.
+#[derive(Debug, Default, Args)]
+pub struct OriginArgs {
+    /// Go on where this run ended
+    #[arg(long, hide = true, value_name = "RUN")]
+    pub from: Option<String>,
+    /// Keep nothing of this run but its evidence
+    #[arg(long, hide = true, requires = "from", value_parser = ["rerun"])]
+    pub purpose: Option<String>,
+    /// The run's id
+    #[arg(long, hide = true, value_name = "ID")]
+    pub id: Option<cofferdam_core::RunId>,
+    /// Where the command starts, inside
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+}
+
 /// `coffer run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  coffer run cargo test\n  coffer run -- claude -p \"fix the flaky test\"\n  \
@@ -110,6 +129,8 @@ pub struct Options {
 pub struct RunArgs {
     #[command(flatten)]
     pub options: Options,
+    #[command(flatten)]
+    pub origin: OriginArgs,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
     pub command: Vec<std::ffi::OsString>,
@@ -148,6 +169,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Stats(args) => commands::stats::stats(&args),
         Command::Index(args) => commands::index::index(&args),
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
+        Command::Export(args) => commands::export::export(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),

@@ -3,16 +3,19 @@
 mod chain;
 mod output;
 mod process;
+mod reproduced;
 mod statement;
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Digest, Entry};
+use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
+pub use reproduced::{Since, TestOutcome, TestReproduced};
 pub use statement::{Counted, Statement};
 
 /// One line of the log.
@@ -75,6 +78,13 @@ pub enum EventKind {
     /// The result of a test run, as the command printed or reported it. Its cause is the command's `process.exec`.
     #[serde(rename = "test.result")]
     TestResult(TestResult),
+    /// A recorded test command was repeated in an enclosure of its own; written to the log of the run that is tested.
+    /// Its cause is the command's `process.exec`, with link `argv`.
+    #[serde(rename = "test.reproduced")]
+    TestReproduced(TestReproduced),
+    /// The run goes on where another one ended: its workspace lies over that one's. Its cause is `run.started`.
+    #[serde(rename = "run.from")]
+    RunFrom(Origin),
     /// What a command, or the run's terminal, printed. Its cause is the command's `process.exec`, with link `process`; a
     /// terminal has none.
     #[serde(rename = "command.output")]

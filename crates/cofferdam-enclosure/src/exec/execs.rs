@@ -75,7 +75,8 @@ struct Unconfirmed {
 
 /// What an attempt to seize came to.
 enum Attempt {
-    Seized,
+    /// Ours; whether it was the only thread of its process.
+    Seized { alone: bool },
     /// The caller is gone.
     Gone,
     /// It is traced by somebody else, or busy.
@@ -150,9 +151,9 @@ impl Execs {
             pending.since = Instant::now();
         } else {
             match self.seize(listener, call, caller, tell)? {
-                Attempt::Seized => {
+                Attempt::Seized { alone } => {
                     let stranger = !seccomp::is_valid(listener, call.id);
-                    let process = if threads(caller) == Some(1) { caller } else { process_of(caller) };
+                    let process = if alone { caller } else { process_of(caller) };
                     let entry = Pending { process, given, since: Instant::now(), interrupted: false, stranger };
                     self.pending.insert(call.pid, entry);
                     if stranger {
@@ -192,13 +193,14 @@ impl Execs {
     ) -> Result<Attempt, E> {
         for _ in 0..TRIES {
             // A thread alone that is held cannot get company: nobody holds the mutex that the call takes.
-            let result = match threads(caller) {
+            let threads = threads(caller);
+            let result = match threads {
                 Some(1) => ptrace::seize(caller),
                 Some(_) => self.watchdog.seize(caller),
                 None => return Ok(Attempt::Gone),
             };
             match result.map_err(|e| (Errno::from_io_error(&e), e)) {
-                Ok(()) => return Ok(Attempt::Seized),
+                Ok(()) => return Ok(Attempt::Seized { alone: threads == Some(1) }),
                 Err((Some(Errno::SRCH), _)) => return Ok(Attempt::Gone),
                 Err((Some(Errno::INTR), _)) => {
                     // A sibling is executing and waits until its dead siblings are reaped.
@@ -320,6 +322,10 @@ impl Execs {
         tell: &mut impl FnMut(Seen) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(waiting) = self.unconfirmed.get(&number) else { return Ok(()) };
+        // It may be a seized sibling that has executed, whose stop is about to say so.
+        if !back && self.pending.values().any(|p| p.process == waiting.process) {
+            return Ok(());
+        }
         let now = identity(waiting.process);
         let executed = now.is_some() && now != waiting.before;
         let ended = now.is_none() && waiting.pidfd.as_ref().is_none_or(has_ended);

@@ -58,8 +58,8 @@ pub(super) struct Place {
 struct Overlay {
     target: PathBuf,
     device: u64,
-    /// The real tree.
-    lower: OwnedFd,
+    /// The real tree, and the layers of earlier runs over it.
+    lowers: Vec<OwnedFd>,
 }
 
 /// Knows the view well enough to look.
@@ -76,11 +76,12 @@ impl Hint {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut overlays = Vec::new();
         for mount in &plan.mounts {
-            let Mount::Overlay { lower, target, .. } = mount else { continue };
+            let Mount::Overlay { lower, between, target, .. } = mount else { continue };
             let inside = openat2(&root, target.as_path(), flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
-            let lower = openat(CWD, lower.as_path(), flags, Mode::empty())?;
+            let all = between.iter().chain([lower]);
+            let lowers = all.map(|l| openat(CWD, l.as_path(), flags, Mode::empty())).collect::<Result<_, _>>()?;
             let target = target.as_path().to_owned();
-            overlays.push(Overlay { target, device: fstat(&inside)?.st_dev, lower });
+            overlays.push(Overlay { target, device: fstat(&inside)?.st_dev, lowers });
         }
         Ok(Hint { root, overlays })
     }
@@ -181,14 +182,17 @@ impl Hint {
 const AT_FDCWD: i32 = -100;
 
 impl Overlay {
-    /// Whether the real tree has nothing at a place: then it exists in the upper layer alone, and the kernel moves it.
+    /// Whether no lower layer has anything at a place: then it exists in the upper layer alone, and the kernel moves it.
     fn is_absent_below(&self, place: &Place) -> Result<bool, Errno> {
         let parent = PathBuf::from(OsStr::from_bytes(&path_of(&place.parent)?));
         let Ok(inside) = parent.strip_prefix(&self.target) else { return Ok(false) };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let below = openat2(&self.lower, inside.join(place.name.as_path()), flags, Mode::empty(), resolve);
-        Ok(matches!(below, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)))
+        let path = inside.join(place.name.as_path());
+        Ok(self.lowers.iter().all(|lower| {
+            let below = openat2(lower, &path, flags, Mode::empty(), resolve);
+            matches!(below, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+        }))
     }
 }
 

@@ -87,6 +87,12 @@ impl Collector {
             EventKind::EvidenceGap { what, count } => {
                 self.remark(seq, time, &format!("gap in the evidence: {} × {what}", text::grouped(count)), true)
             }
+            EventKind::RunFrom(from) => self.remark(seq, time, &format!("goes on from run {}", from.run), false),
+            EventKind::TestReproduced(stamp) => {
+                let verdict = if stamp.reproduced { "reproduced" } else { "NOT reproduced" };
+                let text = format!("test command {} {verdict} in run {}", stamp.command, stamp.run.short());
+                self.remark(seq, time, &text, !stamp.reproduced)
+            }
             EventKind::PromotionApplied(data) => self.remark(seq, time, &promotion("promoted", &data), false),
             EventKind::PromotionAborted(data) => {
                 self.remark(seq, time, &promotion("promotion taken back:", &data), true)

@@ -99,6 +99,9 @@ impl Recorder {
         let blobs = BlobStore::open(&directory)?.striking(striker.clone());
         let writing = Writing { striker: striker.clone(), ..Writing::default() };
         let mut log = Log::create_with(&directory, &plan.run, key, started, writing)?;
+        if let Some(from) = &plan.from {
+            log.append(Some((0, Link::Parent)), EventKind::RunFrom(from.clone()))?;
+        }
         let files = Files::new(&layers)?;
         let mut prompts = Prompts::new(BlobStore::open(&directory)?.striking(striker.clone()), plan.record_typing);
         prompts.at_start(&plan.enclosure.argv, &mut log)?;

@@ -48,6 +48,8 @@ impl Host {
 /// What the person asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The run's name, where the caller has chosen it.
+    pub run: Option<RunId>,
     /// The command and its arguments.
     pub argv: Vec<Bytes>,
     /// The project's root, where given.
@@ -88,10 +90,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         Some(named) => project::named_root(host, store, named)?,
         None => project_root(host, store)?,
     };
-    let mut raw = [0u8; 12];
-    rustix::rand::getrandom(&mut raw, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| PlanError::Random(e.to_string()))?;
-    let run = RunId::from_random(raw);
+    let run = match &request.run {
+        Some(run) => run.clone(),
+        None => new_run()?,
+    };
     let agent = agent_name(&request.argv);
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
@@ -106,6 +108,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     mounts.extend(sockets::hidden(&mounts).map_err(PlanError::Sockets)?);
     mounts.push(Mount::Overlay {
         lower: path(&root),
+        between: Vec::new(),
         upper: path(&directory.join("layers/upper")),
         work: path(&directory.join("layers/work")),
         target: path(&root),
@@ -132,8 +135,20 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             privileged_caller: host.uid == 0,
         },
         record_typing: request.record_typing,
+        from: None,
         notes,
     })
+}
+
+/// A name that no run has.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn new_run() -> Result<RunId, PlanError> {
+    let mut raw = [0u8; 12];
+    rustix::rand::getrandom(&mut raw, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| PlanError::Random(e.to_string()))?;
+    Ok(RunId::from_random(raw))
 }
 
 /// The command's name without its directory, reduced to what fits a file name.

@@ -251,6 +251,7 @@ impl Found {
         });
         let layered = self.caches.iter().enumerate().map(|(n, path)| Mount::Overlay {
             lower: path.as_path().into(),
+            between: Vec::new(),
             upper: directory.join(format!("layers/cache-{n}/upper")).into(),
             work: directory.join(format!("layers/cache-{n}/work")).into(),
             target: path.as_path().into(),

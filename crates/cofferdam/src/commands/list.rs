@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_core::plan::{Origin, Purpose};
 use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::project_root;
 use cofferdam_runtime::store::{Run, RunRecord};
@@ -81,7 +82,7 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
         let ended = record.ended.as_ref().map(|e| &e.facts);
         let mut cells = vec![
             record.run.to_string(),
-            output::visible(record.agent.as_bytes()),
+            agent(record),
             ago(record.started),
             row.state.to_owned(),
             ended.map_or("-".to_owned(), outcome),
@@ -96,6 +97,16 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
     match text.split_once('\n') {
         Some((head, rest)) => format!("{}\n{rest}", output::styled(head, "2", colour)),
         None => text,
+    }
+}
+
+/// Whose run it is, and of which run it repeated a test.
+fn agent(record: &RunRecord) -> String {
+    let name = output::visible(record.agent.as_bytes());
+    match &record.from {
+        Some(Origin { run, purpose: Some(Purpose::Rerun) }) => format!("{name}, rerun of {}", run.short()),
+        Some(Origin { run, purpose: None }) => format!("{name}, from {}", run.short()),
+        None => name,
     }
 }
 

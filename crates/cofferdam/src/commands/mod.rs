@@ -4,6 +4,7 @@ pub mod blame;
 pub mod diff;
 pub mod discard;
 pub mod doctor;
+pub mod export;
 pub mod index;
 pub mod list;
 pub mod log;

@@ -42,6 +42,9 @@ pub struct PromoteArgs {
     /// Take back a promotion that was interrupted
     #[arg(long, conflicts_with = "dry_run")]
     abort: bool,
+    /// Print the lines that bind a commit to this run's evidence, for its message
+    #[arg(long, conflicts_with_all = ["abort", "dry_run"])]
+    trailer: bool,
     /// Print facts as JSON
     #[arg(long)]
     json: bool,
@@ -61,7 +64,7 @@ pub fn promote(args: &PromoteArgs, colour: Colour) -> Answer {
         let outcome =
             if args.resume { held.continue_(&mut progress.hook())? } else { held.abort(&mut progress.hook())? };
         drop(progress);
-        return told(args, &name, &outcome, None);
+        return told(args, &held, &outcome, None);
     }
     if let Some(pending) = held.pending()? {
         return Err(Failure::new(format!("promotion {} of run {name} was interrupted", pending.number)).next(format!(
@@ -113,7 +116,7 @@ pub fn promote(args: &PromoteArgs, colour: Colour) -> Answer {
     let mut progress = Progress::new("files");
     let outcome = held.promote(&layers, &plan, umask.bits(), &mut progress.hook())?;
     drop(progress);
-    told(args, &name, &outcome, Some((&plan, &selection)))
+    told(args, &held, &outcome, Some((&plan, &selection)))
 }
 
 /// Shows what needs the person's word (what will execute on this machine, for one) and asks; only where a person can answer.
@@ -162,7 +165,10 @@ fn conflicted(args: &PromoteArgs, name: &str, plan: &Plan, conflicts: &[&Planned
     .code(1))
 }
 
-fn told(args: &PromoteArgs, name: &str, outcome: &Outcome, plan: Option<(&Plan, &Selection)>) -> Answer {
+fn told(args: &PromoteArgs, held: &Held, outcome: &Outcome, plan: Option<(&Plan, &Selection)>) -> Answer {
+    let name = held.run().record.run.short();
+    let trailer =
+        (args.trailer && outcome.end == End::Applied).then(|| super::export::trailer_now(held.run())).transpose()?;
     if args.json {
         output::json(&serde_json::json!({
             "run": name,
@@ -170,6 +176,7 @@ fn told(args: &PromoteArgs, name: &str, outcome: &Outcome, plan: Option<(&Plan, 
             "applied": outcome.end == End::Applied,
             "changed": outcome.changed,
             "left": outcome.left,
+            "trailer": trailer,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -195,6 +202,9 @@ fn told(args: &PromoteArgs, name: &str, outcome: &Outcome, plan: Option<(&Plan, 
     }
     if outcome.end == End::Applied {
         text.push_str(&format!("  undo  coffer undo {name}\n"));
+    }
+    if let Some(trailer) = trailer {
+        text.push_str(&format!("\n{trailer}"));
     }
     output::print(text)?;
     Ok(ExitCode::SUCCESS)

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EndReason, RunEnded};
-use cofferdam_core::plan::RunPlan;
+use cofferdam_core::plan::{Purpose, RunPlan};
+use cofferdam_runtime::from::go_on_from;
 use cofferdam_runtime::plan::{Host, Request, resolve};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::Summary;
 use cofferdam_runtime::secrets;
 
 use super::Answer;
-use crate::cli::{Options, RunArgs, ShellArgs};
+use crate::cli::{Options, OriginArgs, RunArgs, ShellArgs};
 use crate::failure::Failure;
 use crate::output::{self, Colour};
 use crate::run::{self, Early, Outcome};
@@ -20,17 +21,24 @@ use crate::{exit, host};
 /// Runs a command.
 pub fn run(early: Early, args: RunArgs, colour: Colour) -> Answer {
     let argv = args.command.into_iter().map(Bytes::from).collect();
-    start(early, &host::host()?, argv, &args.options, colour)
+    start(early, &host::host()?, argv, &args.options, &args.origin, colour)
 }
 
 /// Runs the person's shell.
 pub fn shell(early: Early, args: ShellArgs, colour: Colour) -> Answer {
     let host = host::host()?;
     let shell = host.var("SHELL").cloned().filter(|s| s.as_path().is_absolute()).unwrap_or_else(|| "/bin/sh".into());
-    start(early, &host, vec![shell], &args.options, colour)
+    start(early, &host, vec![shell], &args.options, &OriginArgs::default(), colour)
 }
 
-fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour: Colour) -> Answer {
+fn start(
+    early: Early,
+    host: &Host,
+    argv: Vec<Bytes>,
+    options: &Options,
+    origin: &OriginArgs,
+    colour: Colour,
+) -> Answer {
     let client = match early {
         Some(client) => client,
         None => run::split(),
@@ -38,6 +46,7 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
     .map_err(|e| Failure::new(format!("the run's processes cannot be made: {e}")))?;
     let store = host::store(host);
     let request = Request {
+        run: origin.id.clone(),
         argv,
         project: options.project.clone(),
         env: options.env.iter().map(|v| Bytes::from(v.as_os_str())).collect(),
@@ -46,6 +55,13 @@ fn start(early: Early, host: &Host, argv: Vec<Bytes>, options: &Options, colour:
         record_typing: !options.no_record_typing,
     };
     let mut plan = resolve(host, &store, &request)?;
+    if let Some(cwd) = &origin.cwd {
+        plan.enclosure.cwd = cwd.as_path().into();
+    }
+    if let Some(from) = &origin.from {
+        let run = store.find(from, plan.project.as_path())?;
+        go_on_from(&store, &mut plan, &run, origin.purpose.as_ref().map(|_| Purpose::Rerun))?;
+    }
     let gathered = secrets::of_run(host, &plan);
     plan.notes.extend(gathered.note());
     if options.dry_run {

@@ -81,7 +81,12 @@ fn threads_that_execute_at_once_hang_nobody_and_one_of_them_is_recorded() {
     assert!(status.success(), "{status}");
     let evidence = Evidence::of(&scene);
     evidence.is_complete();
-    assert_eq!(evidence.argv_count("/bin/true"), 1000);
+    let odd = evidence
+        .events
+        .iter()
+        .filter(|e| e["kind"] == "evidence.gap" || e["kind"] == "process.exec" && e["data"]["argv"][0] != "/bin/true");
+    let odd: Vec<_> = odd.skip(1).collect();
+    assert_eq!(evidence.argv_count("/bin/true"), 1000, "{odd:?} {}", evidence.statement);
 }
 
 #[test]

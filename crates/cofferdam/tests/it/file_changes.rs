@@ -126,7 +126,7 @@ fn settled(repo: &Repo, run: &str) -> Log {
     let expected: BTreeMap<_, _> =
         set.changes.iter().filter(shown).map(|c| (c.path.clone(), (c.old.clone(), c.new.clone()))).collect();
     let got: Vec<_> = log.chains.changed().map(|(path, _)| path.clone()).collect();
-    assert_eq!(got, expected.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(got, expected.keys().cloned().collect::<Vec<_>>(), "{expected:?}");
     for (path, chain) in log.chains.changed() {
         let (old, new) = &expected[path];
         assert!(is_same(chain.base.as_ref(), old.as_ref()), "{path:?}: {:?} {old:?}", chain.base);

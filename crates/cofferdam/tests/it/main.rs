@@ -14,6 +14,7 @@ mod diff;
 mod evidence;
 mod execs;
 mod execs_traced;
+mod export;
 mod file_changes;
 mod files;
 mod kernel;
@@ -27,6 +28,7 @@ mod promotion_kills;
 mod prompts;
 mod reading;
 mod rename;
+mod rerun;
 mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]

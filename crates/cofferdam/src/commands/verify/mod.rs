@@ -2,11 +2,12 @@
 
 mod bundle;
 mod report;
+mod rerun;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cofferdam_evidence::{Commitment, Options, RecorderKey, State, VerifierKey, verify as check};
+use cofferdam_evidence::{Commitment, Options, RecorderKey, Report, State, VerifierKey, verify as check};
 use cofferdam_runtime::agreement::{Agreement, compare};
 use cofferdam_runtime::promotion::layers;
 use cofferdam_runtime::store::{Run, Store};
@@ -19,7 +20,9 @@ use crate::output::{self, Colour};
 /// `coffer verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 verified, or proven; 1 cut (the record stops early, what is signed is good); \
-                        2 tampered, or not proven; 3 the log is good, and the layers are not what it says.")]
+                        2 tampered, or not proven; 3 the log is good, and the layers are not what it says. \
+                        With --rerun: 0 where also every recorded test command is reproduced, 1 where one is not, or \
+                        there is none.")]
 pub struct VerifyArgs {
     /// A run, an evidence directory, a log.jsonl, or a proof of one event (default: the latest run of this project)
     #[arg(default_value = "@", value_name = "RUN|FILE")]
@@ -30,6 +33,13 @@ pub struct VerifyArgs {
     /// What was published of the log, for instance in a commit: SIZE:ROOT
     #[arg(long, value_name = "SIZE:ROOT")]
     witness: Option<String>,
+    /// Repeat the recorded test commands on what the run left, each in a fresh enclosure, and stamp the evidence with
+    /// what came of it
+    #[arg(long)]
+    rerun: bool,
+    /// Longest time of one repetition, in seconds (default: ten times the recorded one, at least 60)
+    #[arg(long, value_name = "SECONDS", requires = "rerun", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
     /// Print facts as JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +53,9 @@ pub fn verify(args: &VerifyArgs, colour: Colour) -> Answer {
     let host = host::host()?;
     let store = host::store(&host);
     let named = PathBuf::from(&args.run);
+    if args.rerun {
+        return rerun::verify(args, &host, &store, colour);
+    }
     let key = trusted(args, &store)?;
     let (path, run) = if args.run.contains('/') || named.exists() {
         let path = host.cwd.join(named);
@@ -54,27 +67,45 @@ pub fn verify(args: &VerifyArgs, colour: Colour) -> Answer {
         let run = Target::find(&host, &store, &args.run)?.run;
         (run.evidence(), Some(run))
     };
+    let found = examine(args, &path, run.as_ref(), key.as_ref())?;
+    let Found { report, agreement } = &found;
+    if args.json {
+        output::json(&report::facts(report, agreement.as_ref()))?;
+    } else {
+        output::print(report::human(report, agreement.as_ref(), colour.stdout()))?;
+    }
+    Ok(ExitCode::from(found.code()))
+}
+
+/// What a verification found.
+struct Found {
+    report: Report,
+    agreement: Option<Agreement>,
+}
+
+impl Found {
+    /// The exit code that says it.
+    fn code(&self) -> u8 {
+        match self.report.state {
+            State::Tampered(_) => 2,
+            _ if !self.agreement.as_ref().is_none_or(Agreement::holds) => DISAGREES,
+            State::Verified => 0,
+            State::Cut => 1,
+        }
+    }
+}
+
+/// Verifies the log, and the layers where there are any. Confines this thread first.
+fn examine(args: &VerifyArgs, path: &Path, run: Option<&Run>, key: Option<&VerifierKey>) -> Result<Found, Failure> {
     let witness = args.witness.as_deref().map(commitment).transpose()?;
-    confine(&path, run.as_ref())?;
-    let known = run.as_ref().map(|run| &run.record.run);
-    let options = Options { trusted: key.as_ref(), run: known, witness, blobs: true };
-    let report = check(&path, &options)?;
-    let agreement = match &run {
+    confine(path, run)?;
+    let known = run.map(|run| &run.record.run);
+    let report = check(path, &Options { trusted: key, run: known, witness, blobs: true })?;
+    let agreement = match run {
         Some(run) if !matches!(report.state, State::Tampered(_)) => agreement(run)?,
         _ => None,
     };
-    if args.json {
-        output::json(&report::facts(&report, agreement.as_ref()))?;
-    } else {
-        output::print(report::human(&report, agreement.as_ref(), colour.stdout()))?;
-    }
-    let holds = agreement.as_ref().is_none_or(Agreement::holds);
-    Ok(ExitCode::from(match report.state {
-        State::Tampered(_) => 2,
-        _ if !holds => DISAGREES,
-        State::Verified => 0,
-        State::Cut => 1,
-    }))
+    Ok(Found { report, agreement })
 }
 
 /// The key that the person trusts: the named one, else this store's.

@@ -18,7 +18,7 @@ fn main() {
     let events = match std::env::var_os("COFFERDAM_BENCH_LOG") {
         Some(log) => return measure(std::path::Path::new(&log)),
         None => {
-            let session = session::generated(1, 80_000, None);
+            let session = session::generated(1, 165_000, None);
             session.write(dir.path(), RecorderKey::generate().unwrap());
             session.events.len()
         }

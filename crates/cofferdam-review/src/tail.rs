@@ -62,6 +62,11 @@ impl Tail {
         // At the end of the file, in the middle of a line or not: the rest may come.
         Ok(None)
     }
+
+    /// Bytes read so far of a line that has no end yet.
+    pub fn torn(&self) -> u64 {
+        if self.whole { 0 } else { self.line.len() as u64 }
+    }
 }
 
 /// Bytes of a log.

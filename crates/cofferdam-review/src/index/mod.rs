@@ -56,12 +56,17 @@ impl Index {
         Ok(Index { database: Database::open(&Self::path(store))? })
     }
 
-    /// Throws the index away and makes an empty one.
+    /// Opens the index and forgets all that is in it. The file stays: others may have it open.
     ///
     /// # Errors
     /// As [`Index::open`].
     pub fn anew(store: &Path) -> Result<Index> {
-        Ok(Index { database: Database::make(&Self::path(store), None)? })
+        let mut index = Index::open(store)?;
+        match update::clear(&mut index.database) {
+            Err(e) if is_damage(&e) => index.database = Database::repaired(&Self::path(store), damaged(&e))?,
+            cleared => cleared?,
+        }
+        Ok(index)
     }
 
     /// Why the index that was there was thrown away, in a clause; `None` where it was not.
@@ -76,9 +81,9 @@ impl Index {
     /// [`Error::Index`]. What concerns one run only is in [`Updated::unread`].
     pub fn update(&mut self, runs: &[Indexed], progress: &mut dyn FnMut(u64, u64)) -> Result<Updated> {
         match update::update(&mut self.database, runs, progress) {
-            Err(Error::Index { source, .. }) if schema::is_broken(&source) => {
+            Err(e) if is_damage(&e) => {
                 let path = self.database.path.clone();
-                self.database = Database::make(&path, Some(format!("it was damaged ({source})")))?;
+                self.database = Database::repaired(&path, damaged(&e))?;
                 update::update(&mut self.database, runs, progress)
             }
             other => other,
@@ -116,6 +121,17 @@ impl Index {
             all.push(Hit { run, seq: u64::try_from(seq).unwrap_or(0), time, what, command, around });
         }
         Ok(all)
+    }
+}
+
+fn is_damage(e: &Error) -> bool {
+    matches!(e, Error::Index { source, .. } if schema::is_broken(source))
+}
+
+fn damaged(e: &Error) -> String {
+    match e {
+        Error::Index { source, .. } => format!("it was damaged ({source})"),
+        other => other.to_string(),
     }
 }
 

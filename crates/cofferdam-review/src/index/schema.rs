@@ -41,6 +41,12 @@ pub(super) struct Database {
 impl Database {
     /// Opens the index of a store, and makes it where there is none, or none that can be used.
     pub(super) fn open(path: &Path) -> Result<Database> {
+        // One that another coffer is just making looks like one that is no good.
+        let _lock = lock(path)?;
+        Self::open_locked(path)
+    }
+
+    fn open_locked(path: &Path) -> Result<Database> {
         if !path.exists() {
             return Self::make(path, None);
         }
@@ -55,8 +61,17 @@ impl Database {
         }
     }
 
+    /// Opens it anew after it proved to be damaged; whoever came first has made it whole.
+    pub(super) fn repaired(path: &Path, why: String) -> Result<Database> {
+        let _lock = lock(path)?;
+        match connect(path).and_then(|connection| sound(&connection).map(|sound| (connection, sound))) {
+            Ok((connection, true)) => Ok(Database { connection, path: path.to_owned(), remade: Some(why) }),
+            _ => Self::make(path, Some(why)),
+        }
+    }
+
     /// Throws away what is there, and makes an empty one.
-    pub(super) fn make(path: &Path, why: Option<String>) -> Result<Database> {
+    fn make(path: &Path, why: Option<String>) -> Result<Database> {
         let failed = |source| Error::Index { path: path.to_owned(), source };
         for name in files(path) {
             match std::fs::remove_file(&name) {
@@ -65,20 +80,12 @@ impl Database {
             }
         }
         // SQLite gives its other files the mode of this one.
-        match File::options().write(true).create_new(true).mode(0o600).open(path) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", path)(e)),
-            _ => {}
-        }
+        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(Error::io("create", path))?;
         let connection = connect(path).map_err(failed)?;
         connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| match usable(&connection)? {
-                // Another coffer was faster.
-                None => connection.execute_batch("COMMIT"),
-                Some(_) => connection.execute_batch(&format!(
-                    "{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-                )),
-            })
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            ))
             .map_err(failed)?;
         Ok(Database { connection, path: path.to_owned(), remade: why })
     }
@@ -95,6 +102,22 @@ fn files(path: &Path) -> [PathBuf; 4] {
         PathBuf::from(name)
     };
     [path.to_owned(), beside("-wal"), beside("-shm"), beside("-journal")]
+}
+
+/// Taken while the index is opened or made; ends with the descriptor (flock(2)).
+fn lock(path: &Path) -> Result<File> {
+    let path = path.with_extension("lock");
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = file.map_err(Error::io("open", &path))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|e| Error::io("lock", &path)(e.into()))?;
+    Ok(file)
+}
+
+/// Whether it is of this version and whole.
+fn sound(connection: &Connection) -> rusqlite::Result<bool> {
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(said == "ok" && usable(connection)?.is_none())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -90,6 +90,16 @@ fn begin(database: &mut Database) -> Result<Transaction<'_>> {
     transaction.map_err(|source| Error::Index { path, source })
 }
 
+/// Forgets every run.
+pub(super) fn clear(database: &mut Database) -> Result<()> {
+    let path = database.path.clone();
+    let transaction = begin(database)?;
+    transaction
+        .execute_batch("DELETE FROM entries; DELETE FROM runs;")
+        .and_then(|()| transaction.commit())
+        .map_err(|source| Error::Index { path, source })
+}
+
 fn remove(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<()> {
     transaction.execute(
         "DELETE FROM entries WHERE rowid BETWEEN (SELECT first FROM runs WHERE run = ?1) AND \

@@ -70,7 +70,7 @@ pub(super) fn excerpt(at: usize, command: &Command, heads: &Heads) -> Option<Det
         Err(Heads::NONE) => return None,
         Err(why) => vec![format!("({} of output, {why})", size(output.bytes))],
         Ok(head) => {
-            let rows: Vec<&[u8]> = head.split(|b| *b == b'\n').filter(|row| !row.trim_ascii().is_empty()).collect();
+            let rows: Vec<&[u8]> = head.split(|b| *b == b'\n').filter(|row| says_something(row)).collect();
             if !failed && rows.len() > EXCERPT {
                 return None;
             }
@@ -84,6 +84,11 @@ pub(super) fn excerpt(at: usize, command: &Command, heads: &Heads) -> Option<Det
     // Names of failing tests say it better.
     let priority = if failed && failing(command).is_none() { 3 } else { 5 };
     Some(Detail { item: at, priority, lines: texts.into_iter().map(line).collect() })
+}
+
+/// Rules and empty lines do not.
+fn says_something(row: &[u8]) -> bool {
+    shortened(row).iter().any(|b| b.is_ascii_alphanumeric() || !b.is_ascii())
 }
 
 /// The output that says most: standard error of what failed, where there is some.

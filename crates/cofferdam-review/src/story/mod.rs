@@ -27,7 +27,7 @@ pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
 pub use render::{Layout, Theme};
 
-use crate::Result;
+use crate::{Result, Tail, parse};
 
 /// What a story is told from.
 #[derive(Clone, Debug, Default)]
@@ -67,17 +67,15 @@ impl Story {
     /// Where the log cannot be opened or read. Lines in it that do not read are counted.
     pub fn read(evidence: &Path) -> Result<Story> {
         let mut collector = Collector::default();
-        let mut events = cofferdam_evidence::read_events(evidence)?;
-        loop {
-            match events.next() {
-                None => break,
-                Some(Ok(event)) => drop(collector.push(event)),
-                Some(Err(cofferdam_evidence::Error::Malformed { .. })) => collector.unread(),
-                Some(Err(e)) => return Err(e.into()),
+        let mut tail = Tail::open(evidence)?;
+        while let Some(line) = tail.next_line()? {
+            match parse(line) {
+                Some(event) => drop(collector.push(event)),
+                None => collector.unread(),
             }
         }
         let mut story = collector.finish();
-        story.torn = events.torn().unwrap_or(0);
+        story.torn = tail.torn();
         Ok(story)
     }
 

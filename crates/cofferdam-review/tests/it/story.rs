@@ -275,3 +275,27 @@ fn what_processes_below_print_to_each_other_is_not_shown_as_the_commands() {
     let told = story(&s).render(&Heads::open(dir.path()).unwrap(), &LAYOUT);
     assert!(told.contains("│ for the agent") && !told.contains("for the tool only"), "{told}");
 }
+
+#[test]
+fn lines_are_read_as_serde_reads_them() {
+    let session = generated(8, 300, None);
+    for event in &session.events {
+        let line = serde_json::to_vec(event).unwrap();
+        assert_eq!(cofferdam_review::parse(&line).as_ref(), Some(event));
+    }
+    let time = r#""time":"2026-11-24T13:40:01.000000000Z""#;
+    for line in [
+        String::new(),
+        "{}".into(),
+        format!(r#"{{"seq":1,{time},"kind":"net.denied","data":{{}}}}"#),
+        format!(r#"{{"seq":1,{time},"kind":"process.exec","data":{{}}}}"#),
+        format!(r#"{{"seq":1,{time},"kind":"prompt"}}"#),
+        format!(r#"{{"seq":-1,{time},"kind":"file.changed","data":{{"path":"x"}}}}"#),
+        format!(r#"{{"seq":1,{time},"kind":"file.changed","data":{{"path":"x"}}}} y"#),
+    ] {
+        assert!(serde_json::from_str::<cofferdam_core::event::Event>(&line).is_err(), "{line}");
+        assert_eq!(cofferdam_review::parse(line.as_bytes()), None, "{line}");
+    }
+    let escaped = format!(r#"{{"data":{{"path":"x"}},"kind":"file\u002echanged","seq":1,{time}}}"#);
+    assert_eq!(cofferdam_review::parse(escaped.as_bytes()), serde_json::from_str(&escaped).ok());
+}

@@ -76,7 +76,7 @@ fn human(stats: &Stats) -> String {
     row("promoted", share(stats.promoted));
     row("discarded", format!("{}, never promoted", share(stats.discarded)));
     if let (Some(median), Some(p95)) = (stats.promotion_median, stats.promotion_p95) {
-        let time = |seconds: u64| duration(seconds * 1_000_000);
+        let time = |seconds| if seconds == 0 { "under 1 s".to_owned() } else { duration(seconds * 1_000_000) };
         row("reviewed in", format!("{} median, {} p95, from a run's end to its promotion", time(median), time(p95)));
     }
     output::table(&rows)

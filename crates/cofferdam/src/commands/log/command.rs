@@ -96,7 +96,7 @@ fn describe(page: &Page, run: &str, lines: &mut Vec<String>) {
     let streams = exec.streams.map(|stream| format!("{stream:?}").to_lowercase());
     fact("streams", format!("input {}, output {}, error {}", streams[0], streams[1], streams[2]));
     for ancestor in &page.ancestors {
-        let how = if ancestor.same { "before in the same process" } else { "started by" };
+        let how = if ancestor.same { "was before" } else { "started by" };
         fact(how, format!("{} {}", ancestor.seq, argv(&ancestor.exec)));
     }
     if page.ancestors.is_empty() && page.link != Some(Link::Parent) {

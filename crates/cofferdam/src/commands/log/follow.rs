@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use cofferdam_core::event::{Event, EventKind};
+use cofferdam_core::event::EventKind;
 use cofferdam_review::story::{Collector, Place};
-use cofferdam_review::{Filter, Heads, Tail};
+use cofferdam_review::{Filter, Heads, Tail, parse};
 use cofferdam_runtime::store::Run;
 
 use super::{Printing, events};
@@ -38,7 +38,7 @@ pub fn follow(run: &Run, filter: &Filter, form: &Form, out: &mut impl Write) -> 
         let live = run.is_live().map_err(Failure::new)?;
         while let Some(line) = tail.next_line()? {
             // A line that this version cannot read belongs to nothing that could be shown.
-            let Ok(event) = serde_json::from_slice::<Event>(line) else {
+            let Some(event) = parse(line) else {
                 collector.unread();
                 continue;
             };

@@ -14,6 +14,7 @@ mod decide;
 mod directory;
 pub(crate) mod helper;
 mod hint;
+mod pending;
 mod protocol;
 mod purify;
 mod renames;

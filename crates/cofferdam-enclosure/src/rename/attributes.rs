@@ -1,11 +1,14 @@
 //! Mode, times and extended attributes of directories, kept while a directory is in two halves.
 
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 use rustix::fs::{
     Mode, Stat, Timespec, Timestamps, XattrFlags, fchmod, fgetxattr, flistxattr, fremovexattr, fsetxattr, futimens,
 };
 use rustix::io::Errno;
+
+use super::pending;
 
 /// On a temporary directory: the name of the directory it stands for.
 pub(super) const NAME: &str = "user.coffer.n";
@@ -16,6 +19,9 @@ const OURS: &[u8] = b"user.coffer.";
 
 /// XATTR_SIZE_MAX and XATTR_LIST_MAX of `linux/limits.h`.
 const MOST: usize = 64 * 1024;
+
+/// Bytes of [`Attributes::encode`].
+pub(super) const ENCODED: usize = 28;
 
 /// What a directory's mode and times are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,27 +67,34 @@ impl Attributes {
         }
     }
 
-    /// Gives them to a directory that is complete.
-    pub(super) fn settle(&self, directory: impl AsFd) -> Result<(), Errno> {
-        for name in [RECORD, NAME] {
-            match fremovexattr(&directory, name) {
-                Ok(()) | Err(Errno::NODATA) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        self.apply(directory)
+    /// Gives them to a directory that is complete: `name` in `parent`, opened up. Killed at any instant, it leaves a record
+    /// or a word on the parent ([`pending`]) of what is still to be given.
+    pub(super) fn settle(&self, parent: impl AsFd, name: &CStr, directory: impl AsFd) -> Result<(), Errno> {
+        self.prepare(&directory)?;
+        self.finish(parent, name, directory)
     }
 
-    /// Gives mode and times.
-    pub(super) fn apply(&self, directory: impl AsFd) -> Result<(), Errno> {
-        fchmod(&directory, Mode::from_raw_mode(self.mode))?;
+    /// The first half of [`Attributes::settle`]: everything but what would close the directory to its owner.
+    pub(super) fn prepare(&self, directory: impl AsFd) -> Result<(), Errno> {
+        fchmod(&directory, self.working_mode())?;
         let time = |(tv_sec, nanos): (i64, u32)| Timespec { tv_sec, tv_nsec: nanos.into() };
         let times = Timestamps { last_access: time(self.accessed), last_modification: time(self.modified) };
         futimens(directory, &times)
     }
 
-    fn encode(&self) -> [u8; 28] {
-        let mut raw = [0u8; 28];
+    /// The second half: the record goes, and with it the owner's rights where they are to go.
+    pub(super) fn finish(&self, parent: impl AsFd, name: &CStr, directory: impl AsFd) -> Result<(), Errno> {
+        if self.open_to_owner() {
+            return strip(directory);
+        }
+        pending::set(&parent, name, self)?;
+        strip(&directory)?;
+        fchmod(directory, Mode::from_raw_mode(self.mode))?;
+        pending::clear(parent)
+    }
+
+    pub(super) fn encode(&self) -> [u8; ENCODED] {
+        let mut raw = [0u8; ENCODED];
         raw[..4].copy_from_slice(&self.mode.to_le_bytes());
         for (at, (seconds, nanos)) in [(4, self.accessed), (16, self.modified)] {
             raw[at..at + 8].copy_from_slice(&seconds.to_le_bytes());
@@ -90,8 +103,8 @@ impl Attributes {
         raw
     }
 
-    fn decode(raw: &[u8]) -> Option<Attributes> {
-        let raw: &[u8; 28] = raw.try_into().ok()?;
+    pub(super) fn decode(raw: &[u8]) -> Option<Attributes> {
+        let raw: &[u8; ENCODED] = raw.try_into().ok()?;
         let time = |at: usize| {
             let seconds = i64::from_le_bytes(raw[at..at + 8].try_into().ok()?);
             let nanos = u32::from_le_bytes(raw[at + 8..at + 12].try_into().ok()?);
@@ -100,6 +113,17 @@ impl Attributes {
         let mode = u32::from_le_bytes(raw[..4].try_into().ok()?);
         Some(Attributes { mode: mode & 0o7777, accessed: time(4)?, modified: time(16)? })
     }
+}
+
+/// Takes away what is written on a directory under way.
+fn strip(directory: impl AsFd) -> Result<(), Errno> {
+    for name in [RECORD, NAME] {
+        match fremovexattr(&directory, name) {
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// Gives `to` the extended attributes of `from`, access control lists included, and no others.

@@ -9,6 +9,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attributes::Attributes;
+use super::pending;
 
 /// One name of a directory.
 pub(super) struct Entry {
@@ -54,14 +55,31 @@ pub(super) fn kind_of(parent: impl AsFd, name: &CStr) -> Result<Option<FileType>
     }
 }
 
-/// Opens a directory so that everything can be done in it, whatever its mode; with what its mode and times were.
+/// Opens a directory so that everything can be done in it, whatever its mode; with what its mode and times are to be. One that
+/// was closed to its owner bears a record of it from then on, to be settled by whoever is done with it.
 pub(super) fn open(parent: impl AsFd, name: &CStr) -> Result<(OwnedFd, Attributes), Errno> {
+    let (directory, closed) = open_up(&parent, name)?;
+    let Some(attributes) = closed else {
+        let now = Attributes::of(&fstat(&directory)?);
+        let recorded = Attributes::recorded(&directory)?;
+        return Ok((directory, recorded.unwrap_or(now)));
+    };
+    match attributes.record(&directory) {
+        Ok(()) => pending::clear(parent)?,
+        // The word on the parent stays instead: an undo has to succeed without room.
+        Err(Errno::NOSPC | Errno::DQUOT) => {}
+        Err(e) => return Err(e),
+    }
+    Ok((directory, attributes))
+}
+
+/// Opens a directory; where it was closed to its owner, with what it was, which the parent says from then on.
+pub(super) fn open_up(parent: impl AsFd, name: &CStr) -> Result<(OwnedFd, Option<Attributes>), Errno> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(&parent, name, OFlags::RDONLY | flags, Mode::empty()) {
         Ok(directory) => {
-            let attributes = Attributes::of(&fstat(&directory)?);
-            if attributes.open_to_owner() {
-                return Ok((directory, attributes));
+            if Attributes::of(&fstat(&directory)?).open_to_owner() {
+                return Ok((directory, None));
             }
         }
         Err(Errno::ACCESS) => {}
@@ -71,9 +89,13 @@ pub(super) fn open(parent: impl AsFd, name: &CStr) -> Result<(OwnedFd, Attribute
     let attributes = Attributes::of(&fstat(&place)?);
     // By its descriptor, because fchmod(2) refuses O_PATH and the name may be another directory by now.
     let by_descriptor = format!("/proc/self/fd/{}", place.as_raw_fd());
-    chmodat(CWD, by_descriptor, attributes.working_mode(), AtFlags::empty())?;
+    pending::set(&parent, name, &attributes)?;
+    match chmodat(CWD, by_descriptor, attributes.working_mode(), AtFlags::empty()) {
+        Ok(()) => {}
+        Err(e) => return pending::clear(parent).and(Err(e)), // nothing was opened up
+    }
     let directory = openat(&place, c".", OFlags::RDONLY | flags, Mode::empty())?;
-    Ok((directory, attributes))
+    Ok((directory, Some(attributes)))
 }
 
 /// `renameat2(2)`.

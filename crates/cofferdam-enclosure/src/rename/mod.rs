@@ -14,6 +14,9 @@ mod decide;
 mod directory;
 pub(crate) mod helper;
 mod hint;
+#[cfg(test)]
+mod killed;
+mod pending;
 mod protocol;
 mod purify;
 mod renames;

@@ -3,11 +3,11 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, XattrFlags, fchmod, fsetxattr, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, XattrFlags, fsetxattr, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::LEFTOVER_PREFIX;
-use super::attributes::{Attributes, NAME};
+use super::attributes::NAME;
 use super::directory::{self, is_hard};
 use super::shift::{PASSES, shift};
 use super::skeleton::{self, Found, Probe};
@@ -107,21 +107,17 @@ impl Purifier {
         unlinkat(twin, KEEP, AtFlags::REMOVEDIR)?;
         for _ in 0..PASSES {
             shift(&original, twin, self.depth)?;
-            attributes.settle(twin)?;
-            // Replaces the emptied directory by the full one, at once.
+            attributes.prepare(twin)?;
+            // Replaces the emptied directory by the full one, at once. It keeps its name and record until then: without
+            // them, what was cut off here could not be taken back.
             match directory::rename(parent, temporary, parent, name, RenameFlags::empty()) {
-                Err(Errno::NOTEMPTY) => reopen(twin, attributes)?,
-                other => return other,
+                Err(Errno::NOTEMPTY) => {} // something arrived in the original at the last moment
+                Err(e) => return Err(e),
+                Ok(()) => return attributes.finish(parent, name, twin),
             }
         }
         Err(Errno::BUSY)
     }
-}
-
-/// Something arrived in the original at the last moment.
-fn reopen(twin: &OwnedFd, attributes: Attributes) -> Result<(), Errno> {
-    fchmod(twin, attributes.working_mode())?;
-    attributes.record(twin)
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use rustix::io::Errno;
 
 use super::attributes::{Attributes, NAME};
 use super::directory::{self, Entry, entries};
-use super::is_leftover;
 use super::purify::KEEP;
-use super::undo::{settle_below, settle_tree};
+use super::undo::settle_below;
+use super::{is_leftover, pending};
 
 /// Most levels of directories that are gone down to; four descriptors each.
 const DEEPEST: usize = 200;
@@ -34,7 +34,7 @@ const OPAQUE: &str = "user.overlay.opaque";
 pub struct Restored {
     /// Brought back whole, and gone.
     pub whole: u64,
-    /// Still there, with what could not be brought back.
+    /// Still there, with what could not be brought back, or in its place and not settled.
     pub left: u64,
 }
 
@@ -52,6 +52,9 @@ pub fn restore(upper: BorrowedFd<'_>, real: BorrowedFd<'_>) -> Result<Restored, 
 /// Looks for left-overs in a directory and below it.
 fn below(upper: OwnedFd, real: Option<OwnedFd>, depth: usize, restored: &mut Restored) {
     let Some(depth) = depth.checked_sub(1) else { return };
+    if pending::resume(&upper).is_err() {
+        restored.left += 1;
+    }
     let Ok(listed) = entries(&upper) else { return };
     let directories: Vec<Entry> = listed.flatten().filter(Entry::is_directory).collect();
     for entry in directories.iter().filter(|e| is_leftover(e.name.to_bytes())) {
@@ -63,7 +66,12 @@ fn below(upper: OwnedFd, real: Option<OwnedFd>, depth: usize, restored: &mut Res
     for entry in directories.iter().filter(|e| !is_leftover(e.name.to_bytes())) {
         let Ok(inner) = open(upper.as_fd(), &entry.name) else { continue };
         let shows = if is_opaque(&inner) { None } else { open_in(real.as_ref(), &entry.name) };
+        // In its place again, or for the first time, and not yet settled.
+        let unsettled = !matches!(Attributes::recorded(&inner), Ok(None));
         below(inner, shows, depth, restored);
+        if unsettled && settle_below(&upper, &entry.name).is_err() {
+            restored.left += 1;
+        }
     }
 }
 
@@ -83,16 +91,17 @@ fn bring_home(parent: &OwnedFd, real: Option<&OwnedFd>, temporary: &CStr, depth:
         There::Directory => {
             let (to, before) = directory::open(parent, &name)?;
             let shows = if is_opaque(&to) { None } else { open_in(real, &name) };
-            let outcome = bring_back(&from, &to, shows.as_ref(), depth);
-            let outcome = outcome.and_then(|()| unlinkat(parent, temporary, AtFlags::REMOVEDIR));
-            outcome.and(recorded.unwrap_or(before).settle(&to))
+            let brought = bring_back(&from, &to, shows.as_ref(), depth);
+            // The record goes with the left-over, so that whoever is killed before has it still.
+            brought.and(recorded.unwrap_or(before).settle(parent, &name, &to))?;
+            unlinkat(parent, temporary, AtFlags::REMOVEDIR)
         }
         // Nothing had moved yet: only the skeleton is there.
         There::Nothing if exists_in(real, &name)? => remove_skeleton(parent, temporary, depth),
         There::Nothing | There::Whiteout => {
             put_back(parent, temporary, parent, &name, Some(&from))?;
-            settle_tree(&from)?;
-            if recorded.is_none() { now.settle(&from) } else { Ok(()) }
+            settle_below(parent, &name)?;
+            if recorded.is_none() { now.settle(parent, &name, &from) } else { Ok(()) }
         }
         There::Other => Err(Errno::EXIST),
     }
@@ -101,7 +110,7 @@ fn bring_home(parent: &OwnedFd, real: Option<&OwnedFd>, temporary: &CStr, depth:
 /// Moves everything in `from` into `to`; goes on after a failure. `real` is what shows through `to`.
 fn bring_back(from: &OwnedFd, to: &OwnedFd, real: Option<&OwnedFd>, depth: usize) -> Result<(), Errno> {
     let depth = depth.checked_sub(1).ok_or(Errno::MFILE)?;
-    let mut outcome = Ok(());
+    let mut outcome = pending::resume(from).and(pending::resume(to));
     let moving: Vec<Entry> = entries(from)?.collect::<Result<_, _>>()?;
     for entry in &moving {
         outcome = outcome.and(bring_entry_back(from, to, real, entry, depth));
@@ -129,13 +138,14 @@ fn bring_entry_back(
     }
     match there(to, name)? {
         There::Directory if entry.is_directory() => {
-            let (below, now) = directory::open(from, name)?;
-            let (original, _) = directory::open(to, name)?;
-            let attributes = Attributes::recorded(&below)?.unwrap_or(now);
+            let (below, _) = directory::open(from, name)?;
+            let (original, before) = directory::open(to, name)?;
+            // Without a record the twin was only just made, with a mode of its own, and the original is as it was.
+            let attributes = Attributes::recorded(&below)?.unwrap_or(before);
             let shows = if is_opaque(&original) { None } else { open_in(real, name) };
-            bring_back(&below, &original, shows.as_ref(), depth)?;
-            unlinkat(from, name, AtFlags::REMOVEDIR)?;
-            attributes.settle(&original)
+            let brought = bring_back(&below, &original, shows.as_ref(), depth);
+            brought.and(attributes.settle(to, name, &original))?;
+            unlinkat(from, name, AtFlags::REMOVEDIR)
         }
         There::Nothing if exists_in(real, name)? => {
             if entry.is_directory() {
@@ -147,12 +157,7 @@ fn bring_entry_back(
         There::Nothing | There::Whiteout => {
             let directory = if entry.is_directory() { Some(directory::open(from, name)?) } else { None };
             put_back(from, name, to, name, directory.as_ref().map(|(fd, _)| fd))?;
-            match directory {
-                // Opened up for this, or a skeleton whose original has gone.
-                Some((fd, before)) if Attributes::recorded(&fd)?.is_none() => before.apply(&fd),
-                Some((fd, _)) => settle_tree(&fd),
-                None => Ok(()),
-            }
+            if directory.is_some() { settle_below(to, name) } else { Ok(()) } // it may have been opened up
         }
         There::Directory | There::Other => Err(Errno::EXIST),
     }

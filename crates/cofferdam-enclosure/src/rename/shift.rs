@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::attributes::Attributes;
 use super::directory::{self, Entry, entries};
+use super::undo::settle_below;
 
 /// How often a directory is gone through before others are found to fill it faster than it empties.
 pub(super) const PASSES: usize = 200;
@@ -40,7 +41,7 @@ fn move_entry(from: &OwnedFd, to: &OwnedFd, entry: &Entry, depth: usize) -> Resu
         };
     }
     match attempt(RenameFlags::empty()) {
-        Ok(()) => return settle_moved(to, entry),
+        Ok(()) => return settle_below(to, name), // it may have been opened up for this
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {}
         Err(e) => return Err(e),
@@ -64,22 +65,8 @@ fn move_entry(from: &OwnedFd, to: &OwnedFd, entry: &Entry, depth: usize) -> Resu
     };
     shift(&below, &twin, depth)?;
     match unlinkat(from, name, AtFlags::REMOVEDIR) {
-        Ok(()) => attributes.settle(&twin),
+        Ok(()) => attributes.settle(to, name, &twin),
         Err(Errno::NOTEMPTY | Errno::NOENT) => Ok(()), // filled again: the next pass takes it
-        Err(e) => Err(e),
-    }
-}
-
-/// A directory that moved whole may have been opened up for it.
-fn settle_moved(to: &OwnedFd, entry: &Entry) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(to, &entry.name, flags, Mode::empty()) {
-        Ok(moved) => match Attributes::recorded(&moved)? {
-            Some(attributes) => attributes.settle(&moved),
-            None => Ok(()),
-        },
-        // Closed to its owner: never opened up, nothing recorded.
-        Err(Errno::ACCESS | Errno::NOENT) => Ok(()),
         Err(e) => Err(e),
     }
 }

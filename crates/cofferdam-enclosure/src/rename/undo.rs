@@ -4,57 +4,72 @@
 //! upper layer onto one replaces it.
 
 use std::ffi::CStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::attributes::Attributes;
 use super::directory::{self, Entry, entries};
+use super::pending;
 use super::purify::KEEP;
 
 /// How often it is tried while others write into the same directories.
 const ATTEMPTS: usize = 20;
 
-/// Brings the content of `temporary` back into `name`. Nothing to do where there is no such temporary directory.
+/// Brings the content of `temporary` back into `name`. Where there is no such temporary directory, it may have replaced `name`
+/// already, and is settled there.
 ///
 /// # Errors
 /// What stands in the way; the temporary directory is still there then, with what could not be brought back.
 pub(super) fn undo(parent: BorrowedFd<'_>, name: &CStr, temporary: &CStr) -> Result<(), Errno> {
+    pending::resume(parent)?;
     let (from, now) = match directory::open(parent, temporary) {
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOENT) => return settle_below(parent, name),
         other => other?,
     };
     match unlinkat(&from, KEEP, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => {} // with something in it, it is brought back like the rest
         Err(e) => return Err(e),
     }
-    // A record is absent before the skeleton is begun, and after it was settled.
+    // A record is absent before the skeleton is begun.
     let recorded = Attributes::recorded(&from)?;
     match directory::open(parent, name) {
         Err(Errno::NOENT) => {
             directory::rename(parent, temporary, parent, name, RenameFlags::NOREPLACE)?;
-            settle_tree(&from)?;
-            if recorded.is_none() { now.settle(&from) } else { Ok(()) }
+            settle_below(parent, name)?;
+            if recorded.is_none() { now.settle(parent, name, &from) } else { Ok(()) }
         }
         Err(e) => Err(e),
-        Ok((to, before)) => {
+        Ok((mut to, before)) => {
             let attributes = recorded.unwrap_or(before);
-            let mut outcome = Ok(());
-            for _ in 0..ATTEMPTS {
-                outcome = bring_back(&from, &to).and_then(|()| unlinkat(parent, temporary, AtFlags::REMOVEDIR));
-                if !matches!(outcome, Err(Errno::NOTEMPTY)) {
-                    break;
+            for _ in 1..ATTEMPTS {
+                match bring_all_back(&from, &to, attributes, (parent, name), temporary) {
+                    Err(Errno::NOTEMPTY) => (to, _) = directory::open(parent, name)?, // closed again by settling it
+                    other => return other,
                 }
             }
-            outcome.and(attributes.settle(&to))
+            bring_all_back(&from, &to, attributes, (parent, name), temporary)
         }
     }
 }
 
+/// Empties `from` into `to`, settles `to` whatever came of it, and then removes `from`, which has the record.
+fn bring_all_back(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    attributes: Attributes,
+    (parent, name): (BorrowedFd<'_>, &CStr),
+    temporary: &CStr,
+) -> Result<(), Errno> {
+    let brought = bring_back(from, to);
+    brought.and(attributes.settle(parent, name, to))?;
+    unlinkat(parent, temporary, AtFlags::REMOVEDIR)
+}
+
 /// Moves everything in `from` into `to`; goes on after a failure, so that as much as possible returns.
 fn bring_back(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-    let mut outcome = Ok(());
+    let mut outcome = pending::resume(from).and(pending::resume(to));
     for entry in entries(from)? {
         let result = entry.and_then(|entry| bring_entry_back(from, to, &entry));
         outcome = outcome.and(result);
@@ -71,38 +86,47 @@ fn bring_back(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
 
 fn bring_entry_back(from: &OwnedFd, to: &OwnedFd, entry: &Entry) -> Result<(), Errno> {
     let name = &entry.name;
-    match directory::rename(from, name, to, name, RenameFlags::NOREPLACE) {
+    let attempt = || directory::rename(from, name, to, name, RenameFlags::NOREPLACE);
+    match attempt() {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        // Closed to its owner, it may not change its parent.
+        Err(Errno::ACCESS) if entry.is_directory() => {
+            let (moved, attributes) = directory::open(from, name)?;
+            match attempt() {
+                Ok(()) => return attributes.settle(to, name, &moved),
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(e),
+            }
+        }
         Err(Errno::EXIST) if entry.is_directory() => {}
         Err(e) => return Err(e),
     }
-    let (below, now) = directory::open(from, name)?;
-    let (original, _) = directory::open(to, name)?;
-    let attributes = Attributes::recorded(&below)?.unwrap_or(now);
-    bring_back(&below, &original)?;
-    unlinkat(from, name, AtFlags::REMOVEDIR)?;
-    attributes.settle(&original)
-}
-
-pub(super) fn settle_below(parent: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(parent, name, flags, Mode::empty()) {
-        Ok(directory) => settle_tree(&directory),
-        Err(Errno::ACCESS | Errno::NOENT) => Ok(()), // closed: it was never opened up
-        Err(e) => Err(e),
-    }
+    let (below, _) = directory::open(from, name)?;
+    let (original, before) = directory::open(to, name)?;
+    // Without a record the twin was only just made, and the original is as it was.
+    let attributes = Attributes::recorded(&below)?.unwrap_or(before);
+    let brought = bring_back(&below, &original);
+    brought.and(attributes.settle(to, name, &original))?;
+    unlinkat(from, name, AtFlags::REMOVEDIR)
 }
 
 /// Settles a directory that bears a record, and such below it.
-pub(super) fn settle_tree(directory: &OwnedFd) -> Result<(), Errno> {
-    let Some(attributes) = Attributes::recorded(directory)? else { return Ok(()) };
-    for entry in entries(directory)? {
+pub(super) fn settle_below(parent: impl AsFd, name: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match openat(&parent, name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        // Closed: it was never opened up.
+        Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let Some(attributes) = Attributes::recorded(&directory)? else { return Ok(()) };
+    for entry in entries(&directory)? {
         let entry = entry?;
         if entry.is_directory() {
-            settle_below(directory, &entry.name)?;
+            settle_below(&directory, &entry.name)?;
         }
     }
-    attributes.settle(directory)
+    attributes.settle(parent, name, &directory)
 }
 
 #[cfg(test)]

@@ -111,7 +111,9 @@ fn round(seed: &mut u64) -> bool {
         found.is_some()
     }));
     let (run, log) = found.unwrap();
-    assert!(bench.leftovers().is_empty(), "{:?}", bench.leftovers());
+    let left = bench.leftovers();
+    let held: Vec<_> = left.iter().map(|l| std::fs::read_dir(l).unwrap().count()).collect();
+    assert!(left.is_empty(), "{left:?} hold {held:?}; monitor killed: {monitor_dies}; {log}");
     assert!(!log.contains("not taken back"), "{log}");
     let moved: u32 = through_the_layers(&bench, &run.join("layers/upper"), JUDGE).trim().parse().unwrap();
     assert!(moved <= 8);

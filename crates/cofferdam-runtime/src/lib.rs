@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod agreement;
+mod alive;
 pub mod from;
 pub mod listing;
 pub mod monitor;

@@ -1,6 +1,6 @@
 //! What the client and the monitor say to each other.
 
-use cofferdam_core::event::RunEnded;
+use cofferdam_core::event::{RunEnded, TestResult};
 use cofferdam_core::{Bytes, RunId};
 use cofferdam_enclosure::EnclosureError;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum Tell {
     /// The command was stopped by this signal.
     Stopped(i32),
     /// Everything inside has ended and is settled.
-    Ended(Summary),
+    Ended(Box<Summary>),
     /// A layer of the boundary could not be set up: there was no run.
     NotEnclosed(EnclosureError),
     /// The run could not be recorded or stored: there was no run.
@@ -71,6 +71,10 @@ pub struct Summary {
     pub attention: u64,
     /// Paths of the real tree that moved on under the run.
     pub moved: u64,
+    /// Test runs that were recognised.
+    pub test_runs: u64,
+    /// What the last of them came to.
+    pub last_test: Option<TestResult>,
     /// Something the person should know, one line each.
     pub notes: Vec<String>,
 }

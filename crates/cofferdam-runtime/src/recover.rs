@@ -17,6 +17,8 @@ pub fn recover(run: &mut Run, secrets: impl FnOnce() -> Secrets) -> Result<Recov
         return Ok(Recovered::Nothing);
     }
     let Some(_lock) = run.lock()? else { return Ok(Recovered::Nothing) };
+    crate::alive::await_end(&run.directory)
+        .map_err(|e| RecoverError::Enclosure { run: run.record.run.to_string(), source: e })?;
     if !run.evidence().join("log.jsonl").exists() {
         remove_run(&run.directory)?;
         return Ok(Recovered::NeverBegan);
@@ -80,6 +82,14 @@ pub enum RecoverError {
     /// The store.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// What ran inside did not end.
+    #[error("run {run} ended without its monitor, and its processes cannot be waited for: {source}")]
+    Enclosure {
+        /// The run.
+        run: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The evidence or the layers.
     #[error("run {run} ended without its monitor and cannot be settled: {error}")]
     Record {

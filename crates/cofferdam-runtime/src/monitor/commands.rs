@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{EventKind, Link, Statement};
+use cofferdam_core::event::{EventKind, Link, Statement, TestResult};
 use cofferdam_enclosure::{Channel, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
 use cofferdam_evidence::Striker;
 use cofferdam_review::testrun;
@@ -35,6 +35,14 @@ pub(super) struct Commands {
     /// The arguments of commands whose output is recorded, by their `process.exec`: they tell what printed the tests.
     arguments: BTreeMap<u64, Vec<Bytes>>,
     told: Told,
+    tests: Tests,
+}
+
+/// The test runs that were recognised.
+#[derive(Debug, Default)]
+pub(super) struct Tests {
+    pub(super) runs: u64,
+    pub(super) last: Option<TestResult>,
 }
 
 impl Commands {
@@ -48,6 +56,7 @@ impl Commands {
             notices: None,
             arguments: BTreeMap::new(),
             told: Told::default(),
+            tests: Tests::default(),
         })
     }
 
@@ -87,7 +96,7 @@ impl Commands {
         renames: Option<&mut Renames>,
         helper: impl Fn() -> io::Result<Channel>,
     ) -> Result<bool, Failure> {
-        let Commands { execs, processes, outputs, notices, arguments, told } = self;
+        let Commands { execs, processes, outputs, notices, arguments, told, .. } = self;
         let mut ready = ready.iter().copied();
         let mut next = |there: bool| match there {
             true => ready.next().unwrap_or(PollFlags::empty()),
@@ -185,7 +194,8 @@ impl Commands {
             };
             for result in testrun::recognise(argv, &head, &tail) {
                 if exec.is_some_and(|seq| self.told.is_news(seq, &result.framework)) {
-                    recorder.append(cause, EventKind::TestResult(result))?;
+                    recorder.append(cause, EventKind::TestResult(result.clone()))?;
+                    self.tests = Tests { runs: self.tests.runs + 1, last: Some(result) };
                 }
             }
         }
@@ -238,6 +248,11 @@ impl Commands {
             statement.output = outputs.counted();
         }
         Ok(totals)
+    }
+
+    /// The test runs that were recognised.
+    pub(super) fn tests(&mut self) -> Tests {
+        std::mem::take(&mut self.tests)
     }
 
     /// Keeps for the next run what was learnt of programs.

@@ -28,6 +28,7 @@ use cofferdam_core::event::{EndReason, Statement};
 use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::alive;
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
@@ -166,10 +167,11 @@ impl Monitor {
         };
         let mut statement = Statement::default();
         let totals = commands.finish(recorder, &mut statement)?;
-        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), totals, statement)?;
+        let (summary, sync) =
+            settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
-        told(&self.channel, &Tell::Ended(summary));
+        told(&self.channel, &Tell::Ended(Box::new(summary)));
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
         commands.keep();
@@ -183,6 +185,7 @@ impl Monitor {
         let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
         let kept = Store::of_run(&self.run.directory).executables();
         let init = self.enclosure.pid().as_raw_nonzero().get().unsigned_abs();
+        alive::note(&self.run.directory, init)?;
         self.commands = Some(Commands::new(init, &environment, &kept)?);
         Ok(())
     }

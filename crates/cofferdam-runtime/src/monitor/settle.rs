@@ -9,6 +9,7 @@ use cofferdam_evidence::{BlobStore, Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
 use super::Ending;
+use super::commands::Tests;
 use super::files::{Chains, Settled};
 use super::processes::Totals;
 use super::record::{RecordError, Recorder};
@@ -23,7 +24,7 @@ pub(super) fn settle(
     recorder: &mut Recorder,
     ending: Ending,
     took: Duration,
-    totals: Totals,
+    (totals, tests): (Totals, Tests),
     mut statement: Statement,
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
@@ -72,6 +73,8 @@ pub(super) fn settle(
         lines: tally.lines,
         attention: count(|c| c.class == Class::HostExecution),
         moved: count(|c| c.base != BaseState::Unchanged && is_shown(c)),
+        test_runs: tests.runs,
+        last_test: tests.last,
         notes,
     };
     Ok((summary, sync))

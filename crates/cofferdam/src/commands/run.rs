@@ -207,6 +207,14 @@ fn lines(summary: &Summary) -> Vec<String> {
         }
         out.push(line);
     }
+    let tests = summary.last_test.as_ref().map(|last| {
+        let (failed, all) = (last.failed, last.passed + last.failed);
+        let how = if failed > 0 { format!("{failed} of {all} failed") } else { format!("{} passed", last.passed) };
+        format!(" · {}, the last {how}", output::counted(summary.test_runs, "test run"))
+    });
+    if ended.execs > 1 || tests.is_some() {
+        out.push(format!("  recorded    {}{}", output::counted(ended.execs, "exec"), tests.unwrap_or_default()));
+    }
     if summary.attention > 0 {
         out.push(format!(
             "  attention   {} will execute on this machine once promoted",
@@ -218,7 +226,7 @@ fn lines(summary: &Summary) -> Vec<String> {
     }
     out.extend(summary.notes.iter().take(3).map(|n| format!("  note        {}", output::visible(n.as_bytes()))));
     if ended.changed > 0 {
-        out.push("  next        coffer diff · coffer promote · coffer discard".to_owned());
+        out.push("  next        coffer log · coffer diff · coffer promote · coffer discard".to_owned());
     }
     out
 }

@@ -22,7 +22,7 @@ use super::terminal::{self, Terminal};
 #[derive(Debug)]
 pub enum Outcome {
     /// It ran, and this is what came of it.
-    Ended(Summary),
+    Ended(Box<Summary>),
     /// The command could not be executed (`errno`).
     NotExecuted(i32),
     /// A layer of the boundary could not be set up.

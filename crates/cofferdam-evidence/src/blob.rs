@@ -63,7 +63,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Io`], [`Error::Random`].
     pub fn writer(&self) -> Result<BlobWriter> {
-        BlobWriter::new(self.evidence.create_below(BLOBS)?, self.striker.stream())
+        BlobWriter::new(self.evidence.below(BLOBS)?, self.striker.stream())
     }
 
     /// Opens a blob. The reader verifies on the way: what it gave is good only once it has returned 0, and it gives

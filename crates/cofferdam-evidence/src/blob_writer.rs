@@ -16,14 +16,19 @@ use crate::{BlobStore, Error, Result, StruckStream};
 const PARTIAL: &str = "partial-";
 /// Output of agents is mostly text: higher levels cost several times the time for a tenth of the bytes.
 const LEVEL: i32 = 1;
+/// Contents up to this many bytes stay in memory until they are complete: most are short, and a file that is compressed as
+/// it comes costs several times as much as one that is written at once.
+const MEMORY: usize = 64 << 10;
 
 /// A blob that is being written: the secrets struck out, compressed to disk as it comes, in bounded memory (about
 /// 2 MiB).
 ///
 /// [`Write::flush`] makes what came so far readable after a SIGKILL (see [`BlobStore::salvage`]), but for an end that
-/// may be the beginning of a secret; without it up to 128 KiB of content may be in memory only. A writer that is dropped unfinished leaves its file to `salvage`.
+/// may be the beginning of a secret; without it up to 192 KiB of content may be in memory only. A writer that is dropped
+/// unfinished leaves its file, where there is one, to `salvage`.
 pub struct BlobWriter {
-    encoder: Encoder<'static, File>,
+    salt: [u8; SALT],
+    content: Content,
     hasher: Sha256,
     size: u64,
     stream: StruckStream,
@@ -32,27 +37,49 @@ pub struct BlobWriter {
     /// Whether a write failed half-way: then nobody knows what the file holds.
     broken: bool,
     blobs: Directory,
-    partial: String,
+}
+
+/// Where the content of an unfinished blob is.
+enum Content {
+    Memory(Vec<u8>),
+    File {
+        encoder: Box<Encoder<'static, File>>,
+        /// Its name among the blobs.
+        partial: String,
+    },
 }
 
 impl std::fmt::Debug for BlobWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobWriter").field("partial", &self.partial).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("BlobWriter").field("blobs", &self.blobs.path).field("size", &self.size).finish_non_exhaustive()
     }
 }
 
 impl BlobWriter {
     pub(crate) fn new(blobs: Directory, stream: StruckStream) -> Result<Self> {
-        let partial = unique_name(PARTIAL)?;
-        let path = blobs.path.join(&partial);
         let mut salt = [0u8; SALT];
         crate::files::fill_random(&mut salt)?;
-        let mut file = blobs.create_file(&partial)?;
-        lock(&file, &path)?;
-        file.write_all(&salt).map_err(Error::io("write", &path))?;
-        let encoder = Encoder::new(file, LEVEL).map_err(Error::io("compress into", &path))?;
         let hasher = Sha256::new_with_prefix(salt);
-        Ok(BlobWriter { encoder, hasher, size: 0, stream, passed: Vec::new(), broken: false, blobs, partial })
+        let content = Content::Memory(Vec::new());
+        Ok(BlobWriter { salt, content, hasher, size: 0, stream, passed: Vec::new(), broken: false, blobs })
+    }
+
+    /// The compressor of the blob's file, which is begun where there is none yet.
+    fn encoder(&mut self) -> Result<&mut Encoder<'static, File>> {
+        if let Content::Memory(memory) = &mut self.content {
+            let partial = unique_name(PARTIAL)?;
+            let path = self.blobs.path.join(&partial);
+            let mut file = self.blobs.create_file(&partial)?;
+            lock(&file, &path)?;
+            file.write_all(&self.salt).map_err(Error::io("write", &path))?;
+            let mut encoder = Encoder::new(file, LEVEL).map_err(Error::io("compress into", &path))?;
+            encoder.write_all(memory).map_err(Error::io("write", &path))?;
+            self.content = Content::File { encoder: Box::new(encoder), partial };
+        }
+        match &mut self.content {
+            Content::File { encoder, .. } => Ok(encoder),
+            Content::Memory(_) => unreachable!("a file was begun above"),
+        }
     }
 
     /// Bytes of content so far, as they are kept: without secrets, and without an end that is held back.
@@ -79,7 +106,14 @@ impl BlobWriter {
         if self.broken {
             return Err(io::Error::other("an earlier write failed half-way"));
         }
-        if let Err(e) = self.encoder.write_all(content) {
+        let written = match &mut self.content {
+            Content::Memory(memory) if memory.len() + content.len() <= MEMORY => {
+                memory.extend_from_slice(content);
+                Ok(())
+            }
+            _ => self.encoder().map_err(io::Error::other).and_then(|encoder| encoder.write_all(content)),
+        };
+        if let Err(e) = written {
             self.broken = true;
             return Err(e);
         }
@@ -93,17 +127,21 @@ impl BlobWriter {
     /// # Errors
     /// [`Error::Io`]; the content so far stays for [`BlobStore::salvage`].
     pub fn finish(mut self) -> Result<BlobRef> {
-        let path = self.blobs.path.join(&self.partial);
         let mut rest = Vec::new();
         self.stream.end(&mut rest);
-        self.keep(&rest).map_err(Error::io("write", &path))?;
-        // The descriptor lives until after the renaming, and with it the lock that keeps `salvage` away.
-        let _file = self.encoder.finish().map_err(Error::io("write", &path))?;
+        self.keep(&rest).map_err(Error::io("write below", &self.blobs.path))?;
         let blob = BlobRef { digest: Digest(self.hasher.finalize().into()), size: self.size };
         let (fan, name) = names(&blob);
-        let dir = self.blobs.create_below(&fan)?;
-        renameat(&self.blobs.fd, &self.partial, &dir.fd, &name)
-            .map_err(|e| Error::io("rename into place", dir.path.join(&name))(e.into()))?;
+        let dir = self.blobs.below(&fan)?;
+        match self.content {
+            Content::File { encoder, partial } => {
+                // The descriptor lives until after the renaming, and with it the lock that keeps `salvage` away.
+                let _file = encoder.finish().map_err(Error::io("write", self.blobs.path.join(&partial)))?;
+                renameat(&self.blobs.fd, &partial, &dir.fd, &name)
+                    .map_err(|e| Error::io("rename into place", dir.path.join(&name))(e.into()))?;
+            }
+            Content::Memory(memory) => write_whole(&dir, &name, &self.salt, &memory)?,
+        }
         Ok(blob)
     }
 }
@@ -123,7 +161,7 @@ impl Write for BlobWriter {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.encoder.flush()
+        self.encoder().map_err(io::Error::other)?.flush()
     }
 }
 
@@ -226,6 +264,22 @@ fn still_named(dir: &Directory, name: &str, file: &File) -> io::Result<bool> {
 impl BlobWriter {
     /// Removes the file of a blob that nobody needs.
     fn discard(self) -> io::Result<()> {
-        Ok(unlinkat(&self.blobs.fd, &self.partial, AtFlags::empty())?)
+        match self.content {
+            Content::File { partial, .. } => Ok(unlinkat(&self.blobs.fd, &partial, AtFlags::empty())?),
+            Content::Memory(_) => Ok(()),
+        }
     }
+}
+
+/// Writes a short blob under its name. Nothing names it yet: what a crash leaves of it nobody looks for.
+fn write_whole(dir: &Directory, name: &str, salt: &[u8; SALT], content: &[u8]) -> Result<()> {
+    let path = || dir.path.join(name);
+    let mut whole = salt.to_vec();
+    whole.extend(zstd::bulk::compress(content, LEVEL).map_err(Error::io("compress", path()))?);
+    let mut file = dir.create_file(name)?;
+    file.write_all(&whole).map_err(|e| {
+        // Half a blob is none; where it cannot be removed either, nothing names it.
+        let _ = unlinkat(&dir.fd, name, AtFlags::empty());
+        Error::io("write", path())(e)
+    })
 }

@@ -41,6 +41,14 @@ impl Directory {
         self.open_below(name).map_err(Error::io("open directory", self.path.join(name)))
     }
 
+    /// A directory below this one, made (0700) where it is missing.
+    pub(crate) fn below(&self, name: &str) -> Result<Self> {
+        match self.open_below(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.create_below(name),
+            other => other.map_err(Error::io("open directory", self.path.join(name))),
+        }
+    }
+
     /// Opens a directory below this one without following a link.
     pub(crate) fn open_below(&self, name: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

@@ -23,17 +23,38 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<u64> {
         other => other?,
     };
     let mut sweep = Sweep { top: top.as_fd(), bytes: 0, made: 0, waiting: Vec::new() };
-    sweep.empty(top.as_fd())?;
-    while let Some(name) = sweep.waiting.pop() {
-        match open_up(sweep.top, &name) {
-            Err(Errno::NOENT) => continue,
-            other => sweep.empty(other?.as_fd())?,
+    let mut again = AGAIN;
+    loop {
+        sweep.empty(top.as_fd())?;
+        while let Some(name) = sweep.waiting.pop() {
+            match open_up(sweep.top, &name) {
+                Err(Errno::NOENT) => continue,
+                other => sweep.empty(other?.as_fd())?,
+            }
+            if !emptied(unlinkat(sweep.top, &name, AtFlags::REMOVEDIR), &mut again)? {
+                sweep.waiting.push(name);
+            }
         }
-        gone(unlinkat(sweep.top, &name, AtFlags::REMOVEDIR))?;
+        if emptied(rustix::fs::rmdir(path), &mut again)? {
+            return Ok(sweep.bytes);
+        }
     }
-    let bytes = sweep.bytes;
-    gone(rustix::fs::rmdir(path))?;
-    Ok(bytes)
+}
+
+/// How often a directory may be found filled again after it was emptied.
+const AGAIN: u32 = 1000;
+
+/// Whether a directory is gone. It is not where somebody put something into it since it was listed: another removal, of a
+/// part of the tree, that brings its directories to a top of its own.
+fn emptied(result: rustix::io::Result<()>, again: &mut u32) -> io::Result<bool> {
+    match result {
+        Err(Errno::NOTEMPTY) if *again > 0 => {
+            *again -= 1;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Ok(false)
+        }
+        other => gone(other).map(|()| true),
+    }
 }
 
 struct Sweep<'a> {
@@ -146,5 +167,22 @@ mod tests {
         assert!(!tree.exists());
         assert!(outside.join("kept").exists());
         assert_eq!(remove_tree(&tree).unwrap(), 0, "what is gone is no error");
+    }
+
+    #[test]
+    fn two_removals_of_one_tree_do_not_trip_over_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            let tree = dir.path().join("tree");
+            let part = tree.join("part");
+            for n in 0..60 {
+                std::fs::create_dir_all(part.join(format!("{n}/a/b/c"))).unwrap();
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| remove_tree(&part).unwrap());
+                remove_tree(&tree).unwrap();
+            });
+            assert!(!tree.exists());
+        }
     }
 }

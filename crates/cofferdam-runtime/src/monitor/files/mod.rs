@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::change::{Entry, FileKind};
-use cofferdam_core::event::is_same;
+use cofferdam_core::event::{EventKind, Link, is_same};
 use cofferdam_evidence::{BlobStore, Log};
+use cofferdam_review::testrun;
 use cofferdam_workspace::{Captured, Layers, Live, Look, Seen, WorkspaceError};
 
 use super::RecordError;
@@ -225,6 +226,13 @@ impl Files {
         if changed {
             let version = self.versions.keep(blobs, chain, text)?;
             chain.record(log, &path, after, &self.suspects.0, version)?;
+            if let Some(result) = text
+                .filter(|text| text.trim_ascii_start().starts_with(b"<"))
+                .and_then(|text| testrun::report(&path, text))
+            {
+                let cause = self.suspects.0.first().copied().unwrap_or(0);
+                log.append(Some((cause, Link::Window)), EventKind::TestResult(result))?;
+            }
         }
         if expand {
             self.round.extend(self.live.below(&path, MOST_BELOW));

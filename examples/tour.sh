@@ -22,6 +22,7 @@ step() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
 step coffer run -- sh examples/scripted-agent.sh
 step git status --short # the real tree: untouched
 step coffer list
+step coffer log
 step coffer diff --stat
 step coffer diff
 step coffer promote --yes

@@ -5,6 +5,7 @@
 mod cast;
 mod commands;
 mod completeness;
+mod ending;
 mod files;
 mod images;
 mod names;
@@ -42,8 +43,6 @@ pub(crate) use settle::{record_end, write_end_of_log};
 
 /// How long a command gets to end by itself after its terminal went away.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long a directory rename under way gets to become whole after the command's end.
-const RENAME_GRACE: Duration = Duration::from_secs(30);
 
 /// The whole life of a monitor; the exit status of its process.
 pub(crate) fn main(link: Link) -> i32 {
@@ -362,77 +361,5 @@ impl Monitor {
         }
         let _ = self.enclosure.signal(rustix::process::Signal::HUP.as_raw());
         let _ = self.enclosure.resume();
-    }
-
-    /// Lets a directory that is in two halves become whole, and notes for the person what could not.
-    fn finish_renames(&mut self) -> Result<(), Failure> {
-        if let Some(commands) = &mut self.commands {
-            commands.close();
-        }
-        let Some(renames) = &mut self.renames else { return Ok(()) };
-        renames.close();
-        let until = Instant::now() + RENAME_GRACE;
-        while renames.is_busy() {
-            let left = until.saturating_duration_since(Instant::now());
-            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-            let mut fds = renames.interests();
-            match poll(&mut fds, Some(&wait)) {
-                Ok(0) => break,
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other.map_err(io::Error::from)?,
-            };
-            let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
-            drop(fds);
-            renames.turn(&ready, || self.enclosure.helper())?;
-        }
-        let notes = &mut self.run.plan.notes;
-        notes.extend(renames.leftovers().iter().map(|left| {
-            format!(
-                "a directory rename was cut short: part of {} is in {} beside it",
-                left.name.0.escape_ascii(),
-                left.temporary.0.escape_ascii()
-            )
-        }));
-        notes.extend(renames.unconfined().map(|e| format!("directories could not be renamed in place: {e}")));
-        Ok(())
-    }
-
-    /// Ends everything inside, and records the execs that are seen only now.
-    fn end(&mut self) -> Result<(), Failure> {
-        match &mut self.commands {
-            Some(commands) => commands.end(&self.enclosure, self.recorder.as_mut()),
-            None => Ok(self.enclosure.end(&mut || Ok(()))?),
-        }
-    }
-
-    /// What the terminal still holds after the end.
-    fn drain_terminal(&mut self) -> Result<(), Failure> {
-        let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };
-        relay.drain(recorder)?;
-        Ok(())
-    }
-
-    /// Ends everything after a failure. Before the command started there was no run, and nothing of it stays; afterwards all
-    /// that it did stays, for the next command to settle.
-    fn give_up(&mut self, failure: Failure) -> Tell {
-        self.recorder = None;
-        let ended = self.end();
-        if self.begun.is_none() {
-            self.run.remove();
-            return match failure {
-                Failure::Enclosure(e) => Tell::NotEnclosed(e),
-                Failure::Record(e) => Tell::NotRecorded(e),
-            };
-        }
-        let mut why = match failure {
-            Failure::Enclosure(e) => e.to_string(),
-            Failure::Record(e) => e,
-        };
-        if let Err(Failure::Record(e)) = ended {
-            why.push_str(&format!("; and its processes could not be waited for: {e}"));
-        }
-        self.run.release_home();
-        self.run.release_run();
-        Tell::Broken(why)
     }
 }

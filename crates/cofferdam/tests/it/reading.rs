@@ -144,11 +144,14 @@ fn one_command_is_shown_in_full_and_its_output_is_what_it_printed() {
     session.expect("[5.0 MB not kept]");
     assert_eq!(session.wait().code(), Some(0));
     let mut session = repo.on_terminal(&["log", "--command", &c, "--output"]);
+    session.expect("<U+202E>");
+    session.expect("^[[2J");
     assert_eq!(session.wait().code(), Some(0));
     let screen = session.screen();
     assert!(screen.contains("^[[2J") && screen.contains("<U+202E>"), "{}", screen.escape_debug());
     assert!(!screen.contains('\u{1b}') && !screen.contains('\u{202e}') && !screen.contains('\u{9b}'), "{screen:?}");
     let mut session = repo.on_terminal(&["log", "--json"]);
+    session.expect("run.ended");
     assert_eq!(session.wait().code(), Some(0));
     assert!(!session.screen().contains('\u{1b}') && !session.screen().contains('\u{202e}'));
     let said = repo.expect(125, &["log", "--command", "0"]);

@@ -6,6 +6,7 @@ use cofferdam_runtime::agreement::Agreement;
 use serde_json::json;
 
 use crate::output;
+use cofferdam_review::text::grouped;
 
 /// Most paths that are named to a person.
 const MOST_NAMED: usize = 10;
@@ -167,19 +168,6 @@ fn agreement_rows(agreement: &Agreement) -> Vec<String> {
         ));
     }
     rows
-}
-
-/// A number with a comma between its thousands.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]

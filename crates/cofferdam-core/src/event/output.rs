@@ -18,7 +18,7 @@ pub struct CommandOutput {
     pub dropped: u64,
     /// The kept content: the first `head` bytes, then, where `dropped` is not 0, the last ones.
     pub blob: BlobRef,
-    /// Bytes of the content that come before the gap.
+    /// Bytes of the content that come before the gap: all, where there is none.
     pub head: u64,
 }
 

@@ -71,8 +71,14 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
-        let first = identity(pid).unwrap();
-        assert!(first.random.is_some());
+        // `spawn` returns once the old program is gone, a moment before the new one stands.
+        let begun = std::time::Instant::now();
+        let first = loop {
+            match identity(pid) {
+                Some(first) if first.random.is_some() => break first,
+                _ => assert!(begun.elapsed().as_secs() < 10, "the shell begins"),
+            }
+        };
         assert_eq!(identity(pid), Some(first.clone()));
         drop(child.stdin.take());
         let begun = std::time::Instant::now();

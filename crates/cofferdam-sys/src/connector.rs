@@ -14,6 +14,8 @@ use crate::check;
 const PROC: u32 = 1;
 /// `PROC_CN_MCAST_LISTEN`.
 const LISTEN: u32 = 1;
+/// `PROC_EVENT_NONE`: the answer to a subscription.
+const CONFIRMED: u32 = 0;
 const FORK: u32 = 1;
 const EXEC: u32 = 2;
 const EXIT: u32 = 0x8000_0000;
@@ -60,32 +62,23 @@ impl Connector {
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, buffer).is_err() {
             rustix::net::sockopt::set_socket_recv_buffer_size(&socket, buffer)?;
         }
-        leave_threads_out(&socket)?;
+        leave_the_rest_out(&socket)?;
         match rustix::net::bind(&socket, &SocketAddrNetlink::new(0, PROC)) {
             Err(Errno::PERM | Errno::ACCESS) => return Ok(None),
             other => other?,
         }
         let connector = Connector(socket);
-        // With the kinds wanted (6.6), else, on older kernels, which refuse that length without a word, without.
-        for wanted in [Some(FORK | EXEC | EXIT), None] {
-            match connector.subscribe(wanted) {
-                Err(e)
-                    if e.kind() == io::ErrorKind::PermissionDenied || e.kind() == io::ErrorKind::ConnectionRefused =>
-                {
-                    return Ok(None);
-                }
-                other => other?,
+        match connector.subscribe() {
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ConnectionRefused) => {
+                return Ok(None);
             }
-            if connector.is_confirmed()? {
-                return Ok(Some(connector));
-            }
+            other => other?,
         }
-        Ok(None)
+        Ok(connector.is_confirmed()?.then_some(connector))
     }
 
-    fn subscribe(&self, wanted: Option<u32>) -> io::Result<()> {
-        let mut operation = LISTEN.to_ne_bytes().to_vec();
-        operation.extend(wanted.into_iter().flat_map(u32::to_ne_bytes));
+    fn subscribe(&self) -> io::Result<()> {
+        let operation = LISTEN.to_ne_bytes();
         let length = 16 + 20 + operation.len();
         let mut packet = Vec::with_capacity(length);
         packet.extend((length as u32).to_ne_bytes());
@@ -108,7 +101,7 @@ impl Connector {
         let mut packet = [0u8; LONGEST];
         loop {
             match recv(&self.0, &mut packet, RecvFlags::DONTWAIT) {
-                Ok((got, _)) if word(&packet[..got], WHAT) == Some(0) => {
+                Ok((got, _)) if word(&packet[..got], WHAT) == Some(CONFIRMED) => {
                     return Ok(word(&packet[..got], DATA) == Some(0));
                 }
                 Ok(_) | Err(Errno::INTR) => {}
@@ -155,8 +148,10 @@ fn read(packet: &[u8]) -> Option<News> {
     }
 }
 
-/// Has the kernel keep births and ends of threads from the socket, before they take up room in it.
-fn leave_threads_out(socket: &OwnedFd) -> io::Result<()> {
+/// Has the kernel keep from the socket, before it takes up room in it, what is no news: births and ends of threads, and
+/// changes of ids, names, sessions and tracers. The kernel's own choice of kinds (6.6) is of no use: it does not confirm a
+/// subscription to a part.
+fn leave_the_rest_out(socket: &OwnedFd) -> io::Result<()> {
     // linux/bpf_common.h
     const LOAD: u16 = 0x20;
     const TO_X: u16 = 0x07;
@@ -168,8 +163,10 @@ fn leave_threads_out(socket: &OwnedFd) -> io::Result<()> {
     // Words are loaded as big-endian ones.
     let mut program = [
         op(LOAD, 0, 0, WHAT as u32),
-        op(EQUAL, 2, 0, FORK.to_be()),
-        op(EQUAL, 5, 0, EXIT.to_be()),
+        op(EQUAL, 4, 0, FORK.to_be()),
+        op(EQUAL, 7, 0, EXIT.to_be()),
+        op(EQUAL, 1, 0, EXEC.to_be()),
+        op(EQUAL, 0, 10, CONFIRMED.to_be()),
         op(RETURN, 0, 0, u32::MAX),
         // a fork: the child's thread and process
         op(LOAD, 0, 0, at(2)),

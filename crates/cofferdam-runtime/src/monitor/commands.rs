@@ -168,16 +168,19 @@ impl Commands {
     }
 
     fn gone(&mut self, ended: &[(u32, u64)], recorder: &mut Recorder) -> Result<(), RecordError> {
-        for (pid, seq) in ended {
+        if ended.is_empty() {
+            return Ok(());
+        }
+        for (pid, _) in ended {
             if let Some(outputs) = &mut self.outputs {
                 let finished = outputs.exited(*pid)?;
                 self.finished(finished, recorder)?;
             }
-            let mut running = self.processes.running();
-            running.insert(0, *seq);
-            recorder.command_ended(&running)?;
         }
-        Ok(())
+        // One look for all that ended together: any of them may have changed what it finds.
+        let mut running: Vec<u64> = ended.iter().map(|(_, seq)| *seq).collect();
+        running.extend(self.processes.running());
+        recorder.command_ended(&running)
     }
 
     /// Records outputs that are complete, and what they say of tests.

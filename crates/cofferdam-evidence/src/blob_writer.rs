@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use zstd::stream::write::Encoder;
 
 use crate::blob::{BLOBS, SALT, decoder, names, read_salt};
-use crate::files::{Directory, is_not_found, lock, unique_name};
+use crate::files::{Directory, Lock, is_not_found, lock, unique_name};
 use crate::{BlobStore, Error, Result, StruckStream};
 
 const PARTIAL: &str = "partial-";
@@ -46,6 +46,8 @@ enum Content {
         encoder: Box<Encoder<'static, File>>,
         /// Its name among the blobs.
         partial: String,
+        /// Nobody salvages the file while it is written.
+        lock: Lock,
     },
 }
 
@@ -70,11 +72,11 @@ impl BlobWriter {
             let partial = unique_name(PARTIAL)?;
             let path = self.blobs.path.join(&partial);
             let mut file = self.blobs.create_file(&partial)?;
-            lock(&file, &path)?;
+            let lock = lock(&file, &path)?;
             file.write_all(&self.salt).map_err(Error::io("write", &path))?;
             let mut encoder = Encoder::new(file, LEVEL).map_err(Error::io("compress into", &path))?;
             encoder.write_all(memory).map_err(Error::io("write", &path))?;
-            self.content = Content::File { encoder: Box::new(encoder), partial };
+            self.content = Content::File { encoder: Box::new(encoder), partial, lock };
         }
         match &mut self.content {
             Content::File { encoder, .. } => Ok(encoder),
@@ -134,11 +136,11 @@ impl BlobWriter {
         let (fan, name) = names(&blob);
         let dir = self.blobs.below(&fan)?;
         match self.content {
-            Content::File { encoder, partial } => {
-                // The descriptor lives until after the renaming, and with it the lock that keeps `salvage` away.
-                let _file = encoder.finish().map_err(Error::io("write", self.blobs.path.join(&partial)))?;
+            Content::File { encoder, partial, lock } => {
+                encoder.finish().map_err(Error::io("write", self.blobs.path.join(&partial)))?;
                 renameat(&self.blobs.fd, &partial, &dir.fd, &name)
                     .map_err(|e| Error::io("rename into place", dir.path.join(&name))(e.into()))?;
+                drop(lock);
             }
             Content::Memory(memory) => write_whole(&dir, &name, &self.salt, &memory)?,
         }
@@ -205,16 +207,15 @@ impl BlobStore {
                 Err(e) if is_not_found(&e) => continue,
                 Err(e) => return Err(e),
             };
-            match lock(&file, &path) {
-                Ok(()) => {}
+            // Held until the name is gone.
+            let _lock = match lock(&file, &path) {
+                Ok(lock) => lock,
                 Err(Error::Busy { .. }) => continue,
                 Err(e) => return Err(e),
-            }
+            };
             if !still_named(&blobs, &name, &file).map_err(Error::io("stat", &path))? {
                 continue;
             }
-            // Copies of a descriptor share its lock: held until the name is gone.
-            let _lock = file.try_clone().map_err(Error::io("copy the descriptor of", &path))?;
             let (writer, complete) = self.copy_readable(file).map_err(Error::io("salvage", &path))?;
             if let Some(writer) = writer {
                 salvaged.push(Salvaged { blob: writer.finish()?, complete });

@@ -99,10 +99,27 @@ fn beneath() -> ResolveFlags {
     ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
 }
 
-/// Takes the exclusive lock of a file for as long as any copy of its descriptor lives (flock(2)).
-pub(crate) fn lock(file: &File, path: &Path) -> Result<()> {
+/// The exclusive lock of a file (flock(2)), by a descriptor of its own.
+///
+/// It ends with the value: by name, because a child that another thread has just forked holds the same file descriptions
+/// until it executes, and closing ours alone would leave them locked.
+#[derive(Debug)]
+pub(crate) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// Where unlocking fails the closing that follows does it.
+    fn drop(&mut self) {
+        flock(&self.0, FlockOperation::Unlock).unwrap_or_default();
+    }
+}
+
+/// Takes the exclusive lock of a file.
+pub(crate) fn lock(file: &File, path: &Path) -> Result<Lock> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            let copy = file.try_clone().map_err(Error::io("copy the descriptor of", path))?;
+            Ok(Lock(copy.into()))
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { path: path.to_owned() }),
         Err(e) => Err(Error::io("lock", path)(e.into())),
     }

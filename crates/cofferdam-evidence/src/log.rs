@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::files::{Directory, lock};
+use crate::files::{Directory, Lock, lock};
 use crate::read::MAX_LINE;
 use crate::tree::{Frontier, leaf_hash};
 use crate::{Checkpoint, Commitment, Error, RecorderKey, Result, Striker, SyncHandle};
@@ -41,6 +41,8 @@ impl Default for Writing {
 pub struct Log {
     pub(crate) dir: Directory,
     pub(crate) log: Appended,
+    /// Of the log's file; given up when the writing ends.
+    pub(crate) lock: Option<Lock>,
     pub(crate) checkpoints: Appended,
     pub(crate) key: RecorderKey,
     pub(crate) run: RunId,
@@ -126,13 +128,14 @@ impl Log {
         let dir = Directory::create(dir)?;
         let path = |name: &str| dir.path.join(name);
         let log = dir.create_file(LOG)?;
-        lock(&log, &path(LOG))?;
+        let lock = lock(&log, &path(LOG))?;
         let mut public = Appended::new(dir.create_file(KEY)?, path(KEY), 0);
         public.append(format!("{}\n", key.vkey()).as_bytes())?;
         let checkpoints = Appended::new(dir.create_file(CHECKPOINTS)?, path(CHECKPOINTS), 0);
         let log = Appended::new(log, path(LOG), 0);
         let (run, tree) = (run.clone(), Frontier::default());
-        let mut log = Log { dir, log, checkpoints, key, run, tree, signed: 0, line: Vec::new(), writing };
+        let mut log =
+            Log { dir, log, lock: Some(lock), checkpoints, key, run, tree, signed: 0, line: Vec::new(), writing };
         log.append(None, EventKind::RunStarted(started))?;
         log.checkpoint()?;
         Ok(log)
@@ -221,11 +224,10 @@ impl Log {
     /// Ends the writing: gives up the log's lock, takes no more events, and leaves what is to be synced.
     ///
     /// # Errors
-    /// As [`Log::sync_handle`]; [`Error::Io`] where the lock cannot be given up.
+    /// As [`Log::sync_handle`].
     pub fn close(&mut self) -> Result<SyncHandle> {
         let handle = self.sync_handle()?;
-        rustix::fs::flock(&self.log.file, rustix::fs::FlockOperation::Unlock)
-            .map_err(|e| Error::io("unlock", &self.log.path)(e.into()))?;
+        self.lock = None;
         self.log.poisoned = true;
         Ok(handle)
     }

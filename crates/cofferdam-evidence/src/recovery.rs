@@ -46,7 +46,7 @@ impl Log {
         let dir = Directory::open(dir)?;
         let (log_path, checkpoints_path) = (dir.path.join(LOG), dir.path.join(CHECKPOINTS));
         let log = dir.open_file(LOG, OFlags::RDWR | OFlags::APPEND)?;
-        lock(&log, &log_path)?;
+        let lock = Some(lock(&log, &log_path)?);
         let checkpoints = dir.open_file(CHECKPOINTS, OFlags::RDWR | OFlags::APPEND)?;
         let own = VerifierKey::parse(key.vkey(), "the recorder's key")?;
         let claimed = dir.read_small(KEY, MAX_KEY)?;
@@ -75,7 +75,10 @@ impl Log {
         let log = Appended::new(log, log_path, audit.log_end);
         let checkpoints = Appended::new(checkpoints, checkpoints_path, audit.notes_end);
         let writing = Writing::default();
-        Ok((Log { dir, log, checkpoints, key, run, tree: audit.tree, signed, line: Vec::new(), writing }, recovery))
+        Ok((
+            Log { dir, log, lock, checkpoints, key, run, tree: audit.tree, signed, line: Vec::new(), writing },
+            recovery,
+        ))
     }
 }
 

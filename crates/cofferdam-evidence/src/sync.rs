@@ -8,8 +8,8 @@ use rustix::fs::{fdatasync, fsync};
 
 use crate::{Error, Result};
 
-/// Copies of the log's descriptors. They share the log's lock: the log can be reopened once the [`crate::Log`] and
-/// every handle are gone.
+/// Copies of the log's descriptors. They outlive the [`crate::Log`] and its lock: what they make durable is written
+/// already, and who reopens the log meanwhile only adds to it.
 #[derive(Debug)]
 pub struct SyncHandle {
     pub(crate) log: OwnedFd,

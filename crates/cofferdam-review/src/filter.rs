@@ -46,12 +46,16 @@ impl Filter {
         Ok(kinds)
     }
 
-    /// A pattern that a person typed (syntax of the crate `regex`); it matches bytes that are no UTF-8, too.
+    /// A pattern that a person typed (syntax of the crate `regex`); it matches bytes that are no UTF-8, too. Letters are
+    /// the same in upper and lower case (`(?i)`) only within ASCII.
     ///
     /// # Errors
     /// [`Error::Pattern`].
     pub fn pattern(text: &str) -> Result<Regex> {
-        Ok(RegexBuilder::new(text).multi_line(true).size_limit(PATTERN).build()?)
+        let build = |unicode| RegexBuilder::new(text).multi_line(true).unicode(unicode).size_limit(PATTERN).build();
+        // The tables of all scripts' cases and classes are 120 KB of pointers, which every start of every command would
+        // relocate; what needs them is read without.
+        build(true).or_else(|error| build(false).map_err(|_| error)).map_err(Error::from)
     }
 
     /// Whether an event meets them. Outputs and prompts are read for a pattern, their first 4 MiB.
@@ -167,5 +171,19 @@ mod tests {
         assert_eq!(Filter::kinds(&["prompt", "test.result"]).unwrap(), ["prompt", "test.result"]);
         let said = Filter::kinds(&["tests"]).unwrap_err().to_string();
         assert!(said.contains("tests") && said.contains("test.result"), "{said}");
+    }
+    #[test]
+    fn patterns_as_people_write_them() {
+        for (text, hit) in [
+            ("(?i)ERROR", &b"an error\xff"[..]),
+            ("(?i)straße", "STRAße".as_bytes()),
+            (r"\bgrün\w+: \d+", "grünes: 12".as_bytes()),
+            ("^second$", b"first\nsecond"),
+            ("[éè]", "é".as_bytes()),
+        ] {
+            assert!(Filter::pattern(text).unwrap().is_match(hit), "{text}");
+        }
+        let said = Filter::pattern("(open").unwrap_err().to_string();
+        assert!(said.contains("unclosed group"), "{said}");
     }
 }

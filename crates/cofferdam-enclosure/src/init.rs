@@ -50,6 +50,8 @@ fn build(channel: &Channel, pipes: Pipes, ids: (u32, u32)) -> Result<Running, En
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .doing(Step::Limits, || "tying init to the monitor".to_owned())?;
     argv::wipe();
+    // For ps(1) and top(1); where it cannot be set the client's name stays.
+    rustix::thread::set_name(c"coffer-init").unwrap_or_default();
     let streams = [&pipes.stdin, &pipes.stdout, &pipes.stderr];
     let kept: Vec<i32> = streams
         .iter()

@@ -3,7 +3,8 @@
 use cofferdam_core::Bytes;
 use serde::Deserialize;
 
-const TABLE: &str = include_str!("../data/prompts.toml");
+/// `data/prompts.toml`, as build.rs translates it.
+const TABLE: &str = include_str!(concat!(env!("OUT_DIR"), "/prompts.json"));
 
 /// Programs that run the command behind their options and assignments.
 const RUNNERS: &[&[u8]] = &[b"bunx", b"env", b"npx", b"uvx"];
@@ -50,8 +51,8 @@ impl Agents {
     ///
     /// # Errors
     /// Where the table shipped with the program is broken; a test excludes that.
-    pub fn known() -> Result<Agents, toml::de::Error> {
-        toml::from_str(TABLE)
+    pub fn known() -> Result<Agents, serde_json::Error> {
+        serde_json::from_str(TABLE)
     }
 
     /// Whether a command is a known agent, so that what is piped into it is a prompt.

@@ -7,7 +7,7 @@ use std::path::Path;
 use cofferdam_core::event::{Event, EventKind};
 use cofferdam_core::{Bytes, RunId, Timestamp};
 
-use crate::store::{Run, RunRecord, Store, StoreError, doing};
+use crate::store::{Run, Store, StoreError, doing, read_record};
 
 /// Longest first line of a log that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -116,20 +116,6 @@ impl Store {
         found.runs.sort_by_key(|run| std::cmp::Reverse(run.record.started));
         Ok(found)
     }
-}
-
-fn read_record(directory: &Path) -> Result<Option<RunRecord>, StoreError> {
-    let path = directory.join("run.json");
-    let text = match std::fs::read(&path) {
-        // A run whose monitor died before it wrote anything.
-        Ok(text) if text.is_empty() => return Ok(None),
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(doing("reading", &path)(e)),
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| StoreError::Broken { path: path.display().to_string(), error })
 }
 
 /// Project and start, as the log's first event has them.

@@ -93,6 +93,8 @@ pub fn split() -> io::Result<Client> {
         Cloned::Parent { .. } => Ok(Client { channel: ours, streams }),
         Cloned::Child => {
             drop((ours, streams));
+            // For ps(1) and top(1); where it cannot be set the client's name stays.
+            rustix::thread::set_name(c"coffer-monitor").unwrap_or_default();
             let status = match become_monitor(&theirs, relay, saved, pipes) {
                 Ok((relay, terminal, enclosure)) => monitor::main(Link { channel: theirs, relay, terminal, enclosure }),
                 Err(_) => 1, // the client sees the closed channel

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Origin, Purpose};
@@ -62,7 +62,8 @@ pub(crate) fn doing(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -
     move |error| StoreError::Io { what, path, error }
 }
 
-/// `run.json`: what a list shows of a run. The evidence is the truth; this is a convenience and can be rebuilt.
+/// A line of `run.json`: what a list shows of a run, as the last whole line has it. The evidence is the truth; this is a
+/// convenience and can be rebuilt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The run.
@@ -154,7 +155,7 @@ impl Run {
         try_lock(&self.directory)
     }
 
-    /// Writes the record, replacing the old one whole.
+    /// Writes the record, which takes the place of the old one.
     ///
     /// # Errors
     /// Where the store cannot be written.
@@ -193,24 +194,51 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<Lock>, StoreError> {
 /// Writes a run's first record.
 pub(crate) fn write_new_record(directory: &Path, record: &RunRecord) -> Result<(), StoreError> {
     let path = directory.join("run.json");
-    write_private(&path, &record_text(&path, record)?)
-}
-
-/// Writes a file that only its owner can read.
-fn write_private(path: &Path, text: &[u8]) -> Result<(), StoreError> {
-    let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    open.and_then(|mut file| file.write_all(text)).map_err(doing("writing", path))
+    let text = record_text(&path, record)?;
+    let open = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    open.and_then(|mut file| file.write_all(&text)).map_err(doing("writing", &path))
 }
 
 fn record_text(path: &Path, record: &RunRecord) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(record).map_err(|error| StoreError::Broken { path: path.display().to_string(), error })
+    let broken = |error| StoreError::Broken { path: path.display().to_string(), error };
+    let mut text = serde_json::to_vec(record).map_err(broken)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
-/// Writes a run's record, replacing the old one whole.
+/// Adds a run's record as another line: the last whole one counts. (A file that is renamed over another is written to the
+/// disk at once, by ext4's `auto_da_alloc` and others: the person would wait for that at the end of every run.)
 pub(crate) fn write_record(directory: &Path, record: &RunRecord) -> Result<(), StoreError> {
-    let (path, new) = (directory.join("run.json"), directory.join("run.json.new"));
-    write_private(&new, &record_text(&path, record)?)?;
-    std::fs::rename(&new, &path).map_err(doing("writing", &path))
+    let path = directory.join("run.json");
+    let mut text = record_text(&path, record)?;
+    let mut append = || {
+        let mut file = File::options().read(true).append(true).open(&path)?;
+        let mut last = [0u8; 1];
+        let size = file.metadata()?.len();
+        // The end of a line that a crash cut off.
+        if size > 0 && file.read_at(&mut last, size - 1)? == 1 && last != *b"\n" {
+            text.insert(0, b'\n');
+        }
+        file.write_all(&text)
+    };
+    append().map_err(doing("writing", &path))
+}
+
+/// Reads a run's record; `None` where there is none yet.
+pub(crate) fn read_record(directory: &Path) -> Result<Option<RunRecord>, StoreError> {
+    let path = directory.join("run.json");
+    let text = match std::fs::read(&path) {
+        // A run whose monitor died before it wrote anything.
+        Ok(text) if text.is_empty() => return Ok(None),
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(doing("reading", &path)(e)),
+    };
+    let whole = text.iter().rposition(|b| *b == b'\n').map_or(&text[..], |end| &text[..end]);
+    let last = whole.iter().rposition(|b| *b == b'\n').map_or(whole, |end| &whole[end + 1..]);
+    serde_json::from_slice(last)
+        .map(Some)
+        .map_err(|error| StoreError::Broken { path: path.display().to_string(), error })
 }
 
 /// Makes a private directory and its parents.
@@ -291,4 +319,53 @@ pub fn remove_layers(directory: &Path) -> Result<u64, StoreError> {
 /// Where something cannot be removed.
 pub(crate) fn remove_run(directory: &Path) -> Result<(), StoreError> {
     crate::removal::remove_tree(directory).map(drop).map_err(doing("removing", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(agent: &str) -> RunRecord {
+        RunRecord {
+            run: "aaaaaaaaaaa1".parse().unwrap(),
+            project: "/p".into(),
+            agent: agent.to_owned(),
+            argv: Vec::new(),
+            started: Timestamp(1),
+            ended: None,
+            discarded: None,
+            from: None,
+            layers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_whole_line_is_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let agent = || read_record(dir.path()).unwrap().map(|r| r.agent);
+        assert_eq!(agent(), None);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(agent(), None, "a crash before anything was written");
+        write_new_record(dir.path(), &record("first")).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        write_record(dir.path(), &record("second")).unwrap();
+        let both = std::fs::read(&path).unwrap();
+        assert_eq!(agent().as_deref(), Some("second"));
+        for cut in first.len()..both.len() {
+            std::fs::write(&path, &both[..cut]).unwrap();
+            assert_eq!(agent().as_deref(), Some("first"), "cut off at {cut}");
+            write_record(dir.path(), &record("third")).unwrap();
+            assert_eq!(agent().as_deref(), Some("third"), "cut off at {cut}");
+        }
+        // As versions before this one wrote it.
+        std::fs::write(&path, first.trim_ascii_end()).unwrap();
+        assert_eq!(agent().as_deref(), Some("first"));
+        write_record(dir.path(), &record("second")).unwrap();
+        assert_eq!(agent().as_deref(), Some("second"));
+        for bad in [&b"{\n"[..], b"\n", b"[]\n\n", b"{", b"\xff\n"] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(matches!(read_record(dir.path()), Err(StoreError::Broken { .. })), "{}", bad.escape_ascii());
+        }
+    }
 }

@@ -14,6 +14,7 @@ use cofferdam_review::testrun;
 use rustix::event::{PollFd, PollFlags};
 
 use super::Failure;
+use super::completeness::Census;
 use super::output::{Finished, Outputs};
 use super::processes::{Processes, Recorded, Totals};
 use super::record::{RecordError, Recorder};
@@ -38,6 +39,25 @@ pub(super) struct Commands {
     tests: Tests,
 }
 
+/// What hears of processes: to be had before init has children, and before it is known what the run is.
+pub(super) struct ProcessWatch {
+    init: u32,
+    execs: Execs,
+    census: Census,
+}
+
+impl ProcessWatch {
+    pub(super) fn begin(enclosure: &Namespaces) -> io::Result<ProcessWatch> {
+        let init = enclosure.pid().as_raw_nonzero().get().unsigned_abs();
+        Ok(ProcessWatch { init, execs: Execs::new()?, census: Census::begin(init)? })
+    }
+
+    /// Init's process id on the host.
+    pub(super) fn init(&self) -> u32 {
+        self.init
+    }
+}
+
 /// The test runs that were recognised.
 #[derive(Debug, Default)]
 pub(super) struct Tests {
@@ -46,12 +66,13 @@ pub(super) struct Tests {
 }
 
 impl Commands {
-    /// Before init has children. `environment` are the names of the variables that the command starts with, `known` is
-    /// where digests of programs are kept from one run to the next.
-    pub(super) fn new(init: u32, environment: &[Bytes], known: &Path) -> Result<Commands, Failure> {
+    /// `environment` are the names of the variables that the command starts with; `kept` is where digests of programs are
+    /// kept from one run to the next.
+    pub(super) fn new(watch: ProcessWatch, environment: &[Bytes], kept: &Path) -> Result<Commands, Failure> {
+        let ProcessWatch { init, execs, census } = watch;
         Ok(Commands {
-            execs: Execs::new()?,
-            processes: Processes::new(init, environment, known.to_owned())?,
+            execs,
+            processes: Processes::new(init, census, environment, kept.to_owned())?,
             outputs: None,
             notices: None,
             arguments: BTreeMap::new(),

@@ -34,7 +34,7 @@ use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
-use commands::{Commands, is_readable};
+use commands::{Commands, ProcessWatch, is_readable};
 use record::Recorder;
 use relay::Relay;
 
@@ -47,6 +47,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// The whole life of a monitor; the exit status of its process.
 pub(crate) fn main(link: Link) -> i32 {
     let Link { channel, relay, terminal, enclosure } = link;
+    // While the client decides what is to run: init has no children before it knows.
+    let watch = enclosure.as_ref().ok().map(ProcessWatch::begin);
     let (memory, locks, home) = match channel.receive::<Ask>() {
         Ok(Received::Message(Ask::Start { home }, fds)) => {
             let mut fds = fds.into_iter();
@@ -73,6 +75,7 @@ pub(crate) fn main(link: Link) -> i32 {
         relay: relay.map(Relay::new),
         terminal,
         renames: None,
+        watch,
         commands: None,
         begun: None,
         run,
@@ -114,6 +117,7 @@ struct Monitor {
     relay: Option<Relay>,
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
     renames: Option<Renames>,
+    watch: Option<io::Result<ProcessWatch>>,
     commands: Option<Commands>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
@@ -178,14 +182,14 @@ impl Monitor {
         sync.sync().map_err(|e| Failure::Record(e.to_string()))
     }
 
-    /// Before init has children.
+    /// Before init knows what to do: it is known then who it is, and its children are heard of.
     fn follow_processes(&mut self) -> Result<(), Failure> {
         let plan = &self.run.plan.enclosure;
         let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
         let kept = Store::of_run(&self.run.directory).executables();
-        let init = self.enclosure.pid().as_raw_nonzero().get().unsigned_abs();
-        alive::note(&self.run.directory, init)?;
-        self.commands = Some(Commands::new(init, &environment, &kept)?);
+        let watch = self.watch.take().unwrap_or_else(|| ProcessWatch::begin(&self.enclosure))?;
+        alive::note(&self.run.directory, watch.init())?;
+        self.commands = Some(Commands::new(watch, &environment, &kept)?);
         Ok(())
     }
 

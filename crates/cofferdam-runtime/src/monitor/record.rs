@@ -40,7 +40,7 @@ pub(crate) enum RecordError {
     #[error("the bases of the workspace cannot be kept: {0}")]
     Workspace(#[from] WorkspaceError),
     #[error("the table of agents shipped with the program does not read: {0}")]
-    Agents(toml::de::Error),
+    Agents(serde_json::Error),
     #[error("directory renames that were cut off cannot be taken back: {0}")]
     Renames(std::io::Error),
     #[error("the plan does not serialise: {0}")]

@@ -72,7 +72,7 @@ pub enum PlanError {
     Project(#[from] ProjectError),
     /// The toolchain table shipped with the program is broken.
     #[error("the toolchain table does not read: {0}")]
-    Table(#[from] toml::de::Error),
+    Table(serde_json::Error),
     /// What listens on this host is not known, so that it cannot be hidden.
     #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
     Sockets(std::io::Error),
@@ -103,7 +103,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     mounts.extend(accounts::mounts(host));
     let path = |p: &std::path::Path| Bytes::from(p);
     mounts.push(Mount::Bind { source: path(&home), target: path(&host.home), access: Access::ReadWrite });
-    let found = toolchains::discover(host, &root, &mut notes)?;
+    let found = toolchains::discover(host, &root, &mut notes).map_err(PlanError::Table)?;
     mounts.extend(found.mounts(&directory));
     mounts.extend(sockets::hidden(&mounts).map_err(PlanError::Sockets)?);
     mounts.push(Mount::Overlay {

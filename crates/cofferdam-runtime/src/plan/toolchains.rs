@@ -16,7 +16,8 @@ use self::configuration::Share;
 use crate::plan::Host;
 use crate::plan::project::KEEPS_SECRETS;
 
-const TABLE: &str = include_str!("../../data/toolchains.toml");
+/// `data/toolchains.toml`, as build.rs translates it.
+const TABLE: &str = include_str!(concat!(env!("OUT_DIR"), "/toolchains.json"));
 
 /// Directories of a home that hold many things: never exposed as a whole because one tool lies in them.
 const SHARED: &[&str] = &["", ".local", ".local/share", ".local/lib", ".config", ".cache", ".var", "snap", "Library"];
@@ -64,8 +65,8 @@ pub(super) struct Found {
 }
 
 /// Looks at the host.
-pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Result<Found, toml::de::Error> {
-    let table: Table = toml::from_str(TABLE)?;
+pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Result<Found, serde_json::Error> {
+    let table: Table = serde_json::from_str(TABLE)?;
     let mut found = Found::default();
     for entry in &table.toolchain {
         let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
@@ -115,7 +116,7 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
 /// The configuration files that come in only without credentials: where they lie on this host, if they are there.
 pub(crate) fn clean_configuration(host: &Host) -> Vec<PathBuf> {
     // A table that does not read ends the run where it is resolved.
-    let Ok(table) = toml::from_str::<Table>(TABLE) else { return Vec::new() };
+    let Ok(table) = serde_json::from_str::<Table>(TABLE) else { return Vec::new() };
     let place = |entry: &Toolchain| {
         let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
         named.unwrap_or_else(|| host.home.join(&entry.root))

@@ -55,7 +55,7 @@ pub enum RecordedError {
     Log(#[from] cofferdam_evidence::Error),
     /// The table of agents shipped with the program is broken.
     #[error("the table of agents does not read: {0}")]
-    Agents(#[from] toml::de::Error),
+    Agents(serde_json::Error),
 }
 
 /// Finds the test commands of a run: those whose output or report was recognised as that of tests. Of commands inside each
@@ -65,7 +65,7 @@ pub enum RecordedError {
 /// # Errors
 /// [`RecordedError`]
 pub fn recorded(evidence: &Path) -> Result<Recording, RecordedError> {
-    let agents = Agents::known()?;
+    let agents = Agents::known().map_err(RecordedError::Agents)?;
     let outline = Outline::read(evidence)?;
     let mut wanted: BTreeSet<u64> = BTreeSet::new();
     for command in outline.results.keys() {

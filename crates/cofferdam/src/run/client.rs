@@ -47,7 +47,8 @@ pub fn follow(client: Client, run: Prepared) -> io::Result<Outcome> {
     let Client { channel, streams } = client;
     let numbers: Vec<i32> = FORWARDED.iter().map(|s| s.as_raw()).collect();
     let signal_fd = signals::signal_fd(&numbers)?;
-    let agent = Agents::known().map_err(io::Error::other)?.knows(&run.plan().enclosure.argv);
+    let piped = matches!(streams, Streams::Pipes { stdin: Some(_), .. });
+    let agent = piped && Agents::known().map_err(io::Error::other)?.knows(&run.plan().enclosure.argv);
     run.hand_over(&channel)?;
 
     let mut copies: Vec<JoinHandle<io::Result<()>>> = Vec::new();

@@ -164,7 +164,8 @@ fn repetitions(repo: &Repo) -> Vec<(OsString, Value)> {
         .map(|entry| entry.unwrap())
         .filter_map(|entry| {
             // Empty where its run begins just now.
-            let record: Value = serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()?;
+            let text = fs::read_to_string(entry.path().join("run.json")).ok()?;
+            let record: Value = serde_json::from_str(text.lines().next()?).ok()?;
             (record["from"]["purpose"] == "rerun").then_some((entry.file_name(), record))
         })
         .collect()

@@ -107,8 +107,13 @@ pub(super) struct Totals {
 }
 
 impl Processes {
-    /// Before init has children. `environment` are the names of the variables that the command starts with.
-    pub(super) fn new(init: u32, environment: &[Bytes], kept: PathBuf) -> Result<Processes, RecordError> {
+    /// `environment` are the names of the variables that the command starts with; `kept` holds digests of other runs.
+    pub(super) fn new(
+        init: u32,
+        census: Census,
+        environment: &[Bytes],
+        kept: PathBuf,
+    ) -> Result<Processes, RecordError> {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         setrlimit(Resource::Nofile, raised).map_err(|e| RecordError::Processes(e.into()))?;
@@ -126,7 +131,7 @@ impl Processes {
             start: ledger.keep(names, None),
             ledger,
             images: Images::new(kept),
-            census: Census::begin(init).map_err(RecordError::Processes)?,
+            census,
             samples: resident::Samples::default(),
             ticked: Instant::now(),
             ticks: 0,

@@ -40,6 +40,31 @@ pub fn read_string(pid: Pid, address: u64, limit: usize) -> io::Result<Vec<u8>> 
     Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
 }
 
+/// Reads what is mapped from `address` of process `pid` on, up to `limit` bytes, in one call (`process_vm_readv(2)`).
+///
+/// # Errors
+/// As [`read_string`].
+pub fn read_mapped(pid: Pid, address: u64, limit: usize) -> io::Result<Vec<u8>> {
+    const PAGE: usize = 4096;
+    // One element a page: the call ends at the first that is not mapped, and says how far it came.
+    let mut remote = Vec::with_capacity(limit / PAGE + 2);
+    let (mut at, mut left) = (address, limit);
+    while left > 0 {
+        let room = (PAGE - usize::try_from(at % PAGE as u64).unwrap_or(0)).min(left);
+        remote.push(libc::iovec { iov_base: at as *mut libc::c_void, iov_len: room });
+        at = at.wrapping_add(room as u64);
+        left -= room;
+    }
+    let mut out = vec![0u8; limit];
+    let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: limit };
+    let count = remote.len() as libc::c_ulong;
+    // SAFETY: `local` describes `out`, `remote` has `count` elements, which are only interpreted in the other process.
+    let got =
+        unsafe { libc::process_vm_readv(pid.as_raw_nonzero().get(), &raw const local, 1, remote.as_ptr(), count, 0) };
+    out.truncate(usize::try_from(check(got as libc::c_long)?).unwrap_or(0));
+    Ok(out)
+}
+
 /// Fills `buffer` from `address` of process `pid` (`process_vm_readv(2)`).
 ///
 /// # Errors

@@ -72,6 +72,33 @@ pub fn former_thread(tid: Pid) -> io::Result<u32> {
     u32::try_from(former).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
+/// Where the stack of a thread in a stop ends (`PTRACE_GETREGSET` of `NT_PRSTATUS`); `None` where it runs a program of
+/// another architecture than ours, whose registers are others.
+///
+/// # Errors
+/// `ESRCH` where it was killed meanwhile.
+pub fn stack_pointer(tid: Pid) -> io::Result<Option<u64>> {
+    // SAFETY: all members of the structure are integers.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::user_regs_struct>();
+    let mut vector = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: size };
+    // SAFETY: `vector` describes `registers`, of which the kernel writes no more than its size, and lives as long.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_GETREGSET as libc::c_ulong,
+            tid.as_raw_nonzero().get(),
+            libc::NT_PRSTATUS as usize,
+            &raw mut vector,
+        )
+    })?;
+    #[cfg(target_arch = "x86_64")]
+    let pointer = registers.rsp;
+    #[cfg(target_arch = "aarch64")]
+    let pointer = registers.sp;
+    Ok((vector.iov_len == size).then_some(pointer))
+}
+
 /// What happened to a child or to a thread that is traced from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -245,6 +272,10 @@ mod tests {
         let (_, status) = rustix::process::waitpid(Some(pid), all).unwrap().unwrap();
         assert_eq!(change(status), Change::Executed);
         assert_eq!(former_thread(pid).unwrap(), child.id());
+        // proc_pid_stat(5): field 28 is the start of the stack, which a new program's pointer is at.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let field = stat[stat.rfind(')').unwrap() + 2..].split(' ').nth(28 - 3).unwrap().parse().unwrap();
+        assert_eq!(stack_pointer(pid).unwrap(), Some(field));
         detach(pid, 0).unwrap();
         assert!(child.wait().unwrap().success());
     }

@@ -55,6 +55,7 @@ pub struct Execs {
 #[derive(Debug)]
 struct Pending {
     process: Pid,
+    pidfd: Option<OwnedFd>,
     given: Option<Bytes>,
     since: Instant,
     interrupted: bool,
@@ -75,8 +76,8 @@ struct Unconfirmed {
 
 /// What an attempt to seize came to.
 enum Attempt {
-    /// Ours; whether it was the only thread of its process.
-    Seized { alone: bool },
+    /// Ours.
+    Seized,
     /// The caller is gone.
     Gone,
     /// It is traced by somebody else, or busy.
@@ -150,11 +151,16 @@ impl Execs {
             pending.given = given;
             pending.since = Instant::now();
         } else {
+            let pidfd = match pidfd_open(caller, PidfdFlags::empty()) {
+                Ok(pidfd) => Some(pidfd),
+                Err(Errno::SRCH) => return Ok(()),
+                Err(_) => None, // not the first thread of its process, or no descriptor is left
+            };
             match self.seize(listener, call, caller, tell)? {
-                Attempt::Seized { alone } => {
+                Attempt::Seized => {
                     let stranger = !seccomp::is_valid(listener, call.id);
-                    let process = if alone { caller } else { process_of(caller) };
-                    let entry = Pending { process, given, since: Instant::now(), interrupted: false, stranger };
+                    let process = if pidfd.is_some() { caller } else { process_of(caller) };
+                    let entry = Pending { process, pidfd, given, since: Instant::now(), interrupted: false, stranger };
                     self.pending.insert(call.pid, entry);
                     if stranger {
                         return self.look(tell);
@@ -162,10 +168,10 @@ impl Execs {
                 }
                 Attempt::Gone => return Ok(()),
                 Attempt::Refused => {
-                    let process = process_of(caller);
+                    let process = if pidfd.is_some() { caller } else { process_of(caller) };
                     let entry = Unconfirmed {
                         process,
-                        pidfd: pidfd_open(process, PidfdFlags::empty()).ok(),
+                        pidfd: pidfd.or_else(|| pidfd_open(process, PidfdFlags::empty()).ok()),
                         call: call.number,
                         given,
                         arguments: call::arguments(caller, call),
@@ -191,16 +197,13 @@ impl Execs {
         caller: Pid,
         tell: &mut impl FnMut(Seen) -> Result<(), E>,
     ) -> Result<Attempt, E> {
-        for _ in 0..TRIES {
-            // A thread alone that is held cannot get company: nobody holds the mutex that the call takes.
-            let threads = threads(caller);
-            let result = match threads {
-                Some(1) => ptrace::seize(caller),
-                Some(_) => self.watchdog.seize(caller),
-                None => return Ok(Attempt::Gone),
-            };
+        for attempt in 0..TRIES {
+            // A thread alone that is held cannot get company: nobody holds the mutex that the call takes, and it was this
+            // process that was held up.
+            let alone = attempt > 0 && threads(caller) == Some(1);
+            let result = if alone { ptrace::seize(caller) } else { self.watchdog.seize(caller) };
             match result.map_err(|e| (Errno::from_io_error(&e), e)) {
-                Ok(()) => return Ok(Attempt::Seized { alone: threads == Some(1) }),
+                Ok(()) => return Ok(Attempt::Seized),
                 Err((Some(Errno::SRCH), _)) => return Ok(Attempt::Gone),
                 Err((Some(Errno::INTR), _)) => {
                     // A sibling is executing and waits until its dead siblings are reaped.
@@ -221,7 +224,7 @@ impl Execs {
     /// # Errors
     /// Those of `waitpid(2)` and `ptrace(2)`, and of `tell`.
     pub fn reap<E: From<io::Error>>(&mut self, tell: &mut impl FnMut(Seen) -> Result<(), E>) -> Result<(), E> {
-        while signals::next_signal(self.signals.as_fd())?.is_some() {}
+        signals::next_signal(self.signals.as_fd())?; // of one kind, which is pending once (signal(7))
         while let Some((thread, change)) = ptrace::next_change()? {
             let number = thread.as_raw_nonzero().get().unsigned_abs();
             match change {
@@ -265,7 +268,8 @@ impl Execs {
         let stranger = pending.as_ref().is_some_and(|p| p.stranger);
         // So are siblings that could not be seized.
         self.unconfirmed.retain(|_, waiting| waiting.process != thread);
-        let image = image::read(thread, pending.and_then(|p| p.given));
+        let (pidfd, given) = pending.map_or((None, None), |p| (p.pidfd, p.given));
+        let image = image::read_at_stop(thread, pidfd, given);
         ptrace::detach(thread, 0)?;
         if stranger { Ok(()) } else { tell(Seen::Executed(image)) }
     }
@@ -342,7 +346,7 @@ impl Execs {
         }
         // One of a process's threads at most has executed, and the others are gone.
         self.unconfirmed.retain(|_, waiting| waiting.process != process);
-        let mut image = if executed { image::read(process, given) } else { Executed::unseen(process, given) };
+        let mut image = if executed { image::read_running(process, given) } else { Executed::unseen(process, given) };
         if pidfd.is_some() {
             image.pidfd = pidfd;
         }

@@ -10,6 +10,8 @@ use cofferdam_sys::pidfd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, major, minor, openat, readlinkat, statat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::stack::{self, Stack};
+
 /// More than the kernel lets an exec carry (`execve(2)`, "Limits on size and number of arguments": 6 MiB).
 const MOST: usize = 8 << 20;
 /// Most names of variables, and bytes of them, that are kept of one environment.
@@ -65,19 +67,33 @@ impl Executed {
     }
 }
 
-/// Reads a process's program. What cannot be read is left empty: a program without read permission closes /proc/PID.
-pub(super) fn read(pid: Pid, given: Option<Bytes>) -> Executed {
+/// Reads the program of a process in its exec stop.
+pub(super) fn read_at_stop(pid: Pid, pidfd: Option<OwnedFd>, given: Option<Bytes>) -> Executed {
+    read(pid, pidfd, given, stack::read(pid))
+}
+
+/// Reads the program of a process that runs.
+pub(super) fn read_running(pid: Pid, given: Option<Bytes>) -> Executed {
+    read(pid, None, given, None)
+}
+
+/// What cannot be read is left empty: a program without read permission closes /proc/PID.
+fn read(pid: Pid, pidfd: Option<OwnedFd>, given: Option<Bytes>, stack: Option<Stack>) -> Executed {
     let mut executed = Executed { unconfirmed: false, ..Executed::unseen(pid, given) };
-    executed.pidfd = pidfd_open(pid, PidfdFlags::empty()).ok();
+    executed.pidfd = pidfd.or_else(|| pidfd_open(pid, PidfdFlags::empty()).ok());
     let Ok(directory) = open_process(pid) else { return executed };
     executed.parent = parent(&directory, executed.pidfd.as_ref());
-    executed.arguments = read_all(&directory, "cmdline", MOST).unwrap_or_default();
+    let (arguments, environment) = match stack {
+        Some(Stack { arguments, environment }) => (Ok(arguments), Ok(environment)),
+        None => (read_all(&directory, "cmdline", MOST), read_all(&directory, "environ", MOST)),
+    };
+    executed.arguments = arguments.unwrap_or_default();
     executed.path = link(&directory, "exe");
     executed.file = openat(&directory, "exe", OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
         .ok()
         .map(File::from);
     executed.cwd = link(&directory, "cwd");
-    if let Ok(block) = read_all(&directory, "environ", MOST) {
+    if let Ok(block) = environment {
         let (names, cut) = names(&block);
         (executed.variables, executed.variables_cut) = (Some(names), cut);
     }
@@ -163,7 +179,7 @@ mod tests {
     #[test]
     fn this_process_is_read_as_it_is() {
         let own = rustix::process::getpid();
-        let read = read(own, None);
+        let read = read_running(own, None);
         assert_eq!(read.pid, own);
         let arguments: Vec<u8> =
             std::env::args_os().flat_map(|a| a.into_encoded_bytes().into_iter().chain([0])).collect();

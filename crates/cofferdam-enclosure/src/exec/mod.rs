@@ -12,6 +12,7 @@ mod call;
 mod execs;
 mod identity;
 mod image;
+mod stack;
 
 pub use execs::{Execs, Seen};
 pub use image::Executed;

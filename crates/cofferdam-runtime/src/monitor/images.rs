@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cofferdam_core::change::Digest;
 use cofferdam_core::{Timestamp, event::Executable};
 use rustix::event::EventfdFlags;
-use rustix::fs::{Stat, fstat, fstatfs};
+use rustix::fs::{Stat, StatVfsMountFlags, fstat, fstatfs, fstatvfs};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -81,10 +81,19 @@ pub(super) struct Image {
     pub(super) size: u64,
 }
 
+/// What came of reading a large program.
+#[derive(Debug)]
+struct Reading {
+    key: Key,
+    digest: Option<Digest>,
+    /// Whether no enclosure can have written it.
+    lasting: bool,
+}
+
 #[derive(Debug)]
 struct Worker {
     jobs: Sender<(Key, File)>,
-    done: Receiver<(Key, Option<Digest>)>,
+    done: Receiver<Reading>,
     news: OwnedFd,
 }
 
@@ -136,7 +145,7 @@ impl Images {
         if key.size > INLINE {
             return self.enqueue(key, file);
         }
-        let lasting = is_out_of_reach(&file, &stat);
+        let lasting = is_out_of_reach(&file);
         match hash(&file, key) {
             Some(digest) => {
                 self.hold(key, digest, lasting);
@@ -181,8 +190,8 @@ impl Images {
         let worker = self.worker.as_ref()?;
         // An empty counter is no failure: another call was faster than its news.
         let _ = rustix::io::read(&worker.news, &mut [0u8; 8]);
-        let (key, digest) = worker.done.try_recv().ok()?;
-        Some(self.came(key, digest))
+        let reading = worker.done.try_recv().ok()?;
+        Some(self.came(reading))
     }
 
     /// The next large program that is still being read, waiting for it until `deadline`.
@@ -191,14 +200,14 @@ impl Images {
             return None;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let (key, digest) = self.worker.as_ref()?.done.recv_timeout(left).ok()?;
-        Some(self.came(key, digest))
+        let reading = self.worker.as_ref()?.done.recv_timeout(left).ok()?;
+        Some(self.came(reading))
     }
 
-    fn came(&mut self, key: Key, digest: Option<Digest>) -> Image {
+    fn came(&mut self, Reading { key, digest, lasting }: Reading) -> Image {
         let mut execs = self.waiting.remove(&key).unwrap_or_default();
         match digest {
-            Some(digest) => self.hold(key, digest, false),
+            Some(digest) => self.hold(key, digest, lasting),
             None => self.dropped += 1,
         }
         for (_, executable) in &mut execs {
@@ -255,10 +264,12 @@ fn is_settled(key: &Key) -> bool {
     now.0.saturating_sub(last.0) > SETTLED.as_secs().cast_signed()
 }
 
-/// Whether no enclosure can have written a file: root's, nobody else's to write, and of no copy-on-write layer (for a caller
-/// who is root the read-only mounts are what keeps an enclosure away from it).
-fn is_out_of_reach(file: &File, stat: &Stat) -> bool {
-    stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && fstatfs(file).is_ok_and(|fs| fs.f_type != OVERLAYFS)
+/// Whether no enclosure can have written a file, nor hold a mapping that writes to it unseen: it is executed from a mount
+/// that is read-only there, or is root's and nobody else's to write; and no overlay lies between.
+fn is_out_of_reach(file: &File) -> bool {
+    let fixed = fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let of_root = || fstat(file).is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & 0o022 == 0);
+    fstatfs(file).is_ok_and(|fs| fs.f_type != OVERLAYFS) && (fixed || of_root())
 }
 
 /// The digest of a file that is, before and after, what `key` says.
@@ -291,7 +302,8 @@ fn start() -> io::Result<Worker> {
         cofferdam_sys::signals::block_all();
         for (key, file) in todo {
             // Fails where the monitor is gone, which is the end of this thread.
-            if tell.send((key, hash(&file, key))).is_err() || rustix::io::write(&bell, &1u64.to_ne_bytes()).is_err() {
+            let reading = Reading { key, digest: hash(&file, key), lasting: is_out_of_reach(&file) };
+            if tell.send(reading).is_err() || rustix::io::write(&bell, &1u64.to_ne_bytes()).is_err() {
                 return;
             }
         }

@@ -166,6 +166,18 @@ impl Live {
         Ok(Look::Moving)
     }
 
+    /// The content of a hidden file and its stamp, where the layer has it, with up to `most` bytes, and nobody writes to it.
+    /// (Of two states within one tick of the clock that stamps inodes the stamp is the same.)
+    pub fn hidden_file(&mut self, path: &Bytes, most: u64) -> Option<(Stamp, Vec<u8>)> {
+        if !beneath::is_plain(&path.0) {
+            return None;
+        }
+        let (directory, name) = beneath::split(&path.0);
+        let directory = beneath::open_directory_path(self.layers.upper_fd(), directory).ok()?;
+        let (entry, content) = read::whole(directory.as_fd(), name, most).ok()??;
+        Some((Stamp::of(&entry), content))
+    }
+
     /// The base of a path, with a digest for a link and for a file of up to [`LARGEST_READ`] whose content is to be had.
     /// What the capture kept of it is handed out once: the caller remembers it.
     ///

@@ -68,6 +68,21 @@ fn once(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Content>, Errno
     Ok(Some(Content { entry: RealEntry { size: read, ..after }, digest: Some(digest), text, stable }))
 }
 
+/// All of a regular file of a directory, of up to `most` bytes; `None` where it is none, or changes meanwhile.
+pub(super) fn whole(directory: BorrowedFd<'_>, name: &[u8], most: u64) -> Result<Option<(RealEntry, Vec<u8>)>, Errno> {
+    let fd = beneath::open_read(directory, name)?;
+    let before = entry::stat_fd(&fd)?.entry;
+    if before.kind != FileKind::File || before.size > most {
+        return Ok(None);
+    }
+    let file = File::from(fd);
+    let mut all = Vec::with_capacity(usize::try_from(before.size + 1).unwrap_or_default());
+    (&file).take(before.size + 1).read_to_end(&mut all).map_err(errno)?;
+    let after = entry::stat_fd(&file)?.entry;
+    let stable = (all.len() as u64, after.ctime, after.mtime) == (before.size, before.ctime, before.mtime);
+    Ok(stable.then_some((after, all)))
+}
+
 /// The digest of at most `bound` bytes, and how many there were.
 pub(super) fn hash(file: &File, bound: u64) -> io::Result<(Digest, u64)> {
     let mut hash = Sha256::new();

@@ -348,6 +348,41 @@ fn a_report_of_tests_is_read() {
     assert_eq!((result.passed, result.failed, result.skipped), (1, 1, 1));
 }
 
+/// Most reports lie where git does not look; what else lies there is not looked at, nor is what other people's packages
+/// bring, nor what a link leads to.
+#[test]
+fn a_report_in_an_ignored_directory_is_read() {
+    let repo = Repo::new();
+    repo.write(".gitignore", "target/\nnode_modules/\n");
+    let xml = |n: u32| {
+        let case = |k| format!(r#"<testcase classname="c" name="t{k}"/>"#);
+        let cases: String = (0..n).map(case).collect();
+        format!(r#"<testsuite name="s" tests="{n}" failures="0">{cases}</testsuite>"#)
+    };
+    let outside = repo.scene.outside.join("junit.xml");
+    fs::write(&outside, xml(7)).unwrap();
+    let script = format!(
+        "mkdir -p target/nextest node_modules/x; echo '{}' > target/nextest/junit.xml; echo '{}' > node_modules/x/junit.xml; \
+         echo '{}' > target/other.xml; ln -s '{}' target/junit.xml; echo mark > mark; read _; echo '{}' > target/nextest/junit.xml",
+        xml(1),
+        xml(2),
+        xml(3),
+        outside.display(),
+        xml(5)
+    );
+    let mut steps = Steps::begin(&repo, &script);
+    steps.after("mark", "File 644 mark\n");
+    let log = settled(&repo, &steps.end());
+    let results: Vec<_> = log
+        .events
+        .iter()
+        .filter_map(|e| if let EventKind::TestResult(result) = &e.what { Some(result) } else { None })
+        .map(|result| (result.report.clone().unwrap(), result.passed))
+        .collect();
+    let report = cofferdam_core::Bytes::from("target/nextest/junit.xml");
+    assert_eq!(results, [(report.clone(), 1), (report, 5)]);
+}
+
 #[test]
 fn forty_versions_are_all_kept() {
     let repo = Repo::new();

@@ -4,6 +4,7 @@
 //! turn, and what comes too fast for that is left to the end of the run, with an `evidence.gap`.
 
 mod chains;
+mod reports;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use cofferdam_workspace::{Captured, Layers, Live, Look, Seen, WorkspaceError};
 use super::RecordError;
 pub(crate) use chains::Chains;
 use chains::split;
+use reports::Reports;
 pub(crate) use settle::Settled;
 use versions::Versions;
 
@@ -43,6 +45,7 @@ pub(super) struct Files {
     live: Live,
     chains: Chains,
     versions: Versions,
+    reports: Reports,
     /// Touched, and not looked at since.
     touched: BTreeSet<Bytes>,
     /// What the round under way has still to look at, parents before what is in them.
@@ -69,6 +72,7 @@ impl Files {
             live: Live::new(layers)?,
             chains: Chains::default(),
             versions: Versions::default(),
+            reports: Reports::default(),
             touched: BTreeSet::new(),
             round: BTreeSet::new(),
             parents: BTreeSet::new(),
@@ -173,13 +177,24 @@ impl Files {
             Err(e) => return passed_over(e),
         };
         match look {
-            Look::Hidden => self.live.forget(&path),
+            Look::Hidden => {
+                self.live.forget(&path);
+                self.look_at_report(log, &path)?;
+            }
             Look::Same => {}
             Look::Moving => drop(self.touched.insert(path)),
             Look::Base if self.chains.get(&path).is_none() => self.live.forget(&path),
             Look::Base => self.is_now(log, blobs, path, Now::Base)?,
             Look::Nothing => self.is_now(log, blobs, path, Now::Nothing)?,
             Look::Seen(seen) => self.is_now(log, blobs, path, Now::Seen(seen))?,
+        }
+        Ok(())
+    }
+
+    fn look_at_report(&mut self, log: &mut Log, path: &Bytes) -> Result<(), RecordError> {
+        if let Some(result) = self.reports.look(&mut self.live, path) {
+            let cause = self.suspects.0.first().copied().unwrap_or(0);
+            log.append(Some((cause, Link::Window)), EventKind::TestResult(result))?;
         }
         Ok(())
     }

@@ -32,9 +32,16 @@ impl Files {
             last.add(&self.suspects.0);
         }
         last.add(running);
+        let unseen = std::mem::take(&mut self.touched).into_iter().chain(std::mem::take(&mut self.round));
+        self.suspects = last;
+        for path in unseen {
+            if !self.live.shows(&path, false) {
+                self.look_at_report(to.log, &path)?;
+            }
+        }
         let missed = std::mem::take(&mut self.missed);
         to.gap("paths that changed too many at once: of their states only the last is recorded", missed)?;
-        self.chains.settle_with(to, &last.0, &mut self.versions)
+        self.chains.settle_with(to, &self.suspects.0, &mut self.versions)
     }
 }
 

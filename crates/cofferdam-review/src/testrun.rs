@@ -18,6 +18,7 @@ mod node;
 mod numbers;
 mod printing;
 mod pytest;
+mod runner;
 #[cfg(test)]
 mod tests;
 mod unittest;
@@ -27,6 +28,7 @@ use cofferdam_core::Bytes;
 use cofferdam_core::event::TestResult;
 
 use lines::Lines;
+pub use runner::runs_tests;
 
 /// Most names of failing tests in a result.
 const MOST_NAMES: usize = 100;

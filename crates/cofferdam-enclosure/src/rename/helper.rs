@@ -36,6 +36,8 @@ pub(crate) fn start(channel: Channel, rules: &RulesetCreated, devices: &[u64]) -
     match clone::clone(clone::Namespaces::Shared)? {
         Cloned::Parent { .. } => Ok(()),
         Cloned::Child => {
+            // For ps(1) and top(1); where it cannot be set init's name stays.
+            rustix::thread::set_name(c"coffer-helper").unwrap_or_default();
             let status = match confine(&channel, rules) {
                 // An error of the channel is the end of the monitor, and with it of the enclosure.
                 Ok(purifier) => i32::from(serve(&channel, purifier, devices).is_err()),

@@ -85,7 +85,7 @@ pub(super) fn only_prints(argv: &[Bytes]) -> bool {
 }
 
 /// The place of the program that really runs, behind wrappers and their options.
-fn program(words: &[&str]) -> Option<usize> {
+pub(super) fn program(words: &[&str]) -> Option<usize> {
     let mut wrapped = false;
     for (at, word) in words.iter().enumerate() {
         let is_own = |w: &str| w.starts_with('-') || w.contains('=') || w.starts_with(|c: char| c.is_ascii_digit());
@@ -100,7 +100,7 @@ fn program(words: &[&str]) -> Option<usize> {
     None
 }
 
-fn base(word: &str) -> &str {
+pub(super) fn base(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 

@@ -171,7 +171,7 @@ impl Commands {
             })?;
         }
         for executed in seen {
-            begin(executed, outputs.as_mut(), arguments, told);
+            begin(executed, outputs.as_mut(), arguments, told, recorder);
         }
         self.finished(finished, recorder)?;
         Ok(ended)
@@ -180,7 +180,8 @@ impl Commands {
     /// Records the ends of processes, what they printed and what they changed.
     pub(super) fn settle_ends(&mut self, recorder: &mut Recorder) -> Result<(), RecordError> {
         let ended = self.processes.turn(recorder)?;
-        self.gone(&ended, recorder)
+        self.gone(&ended, recorder)?;
+        self.shown(false, recorder)
     }
 
     /// The `process.exec` of the commands that run, the latest first.
@@ -193,6 +194,7 @@ impl Commands {
             return Ok(());
         }
         for (pid, _) in ended {
+            recorder.screen.ended(*pid);
             if let Some(outputs) = &mut self.outputs {
                 let finished = outputs.exited(*pid)?;
                 self.finished(finished, recorder)?;
@@ -216,15 +218,33 @@ impl Commands {
                 // The one follows on the other.
                 false => ([head, tail].concat(), Vec::new()),
             };
-            for result in testrun::recognise(argv, &head, &tail) {
-                if exec.is_some_and(|seq| self.told.is_news(seq, &result.framework)) {
-                    recorder.append(cause, EventKind::TestResult(result.clone()))?;
-                    self.tests = Tests { runs: self.tests.runs + 1, last: Some(result) };
-                }
+            let results = testrun::recognise(argv, &head, &tail);
+            if let Some(exec) = exec {
+                self.tested(exec, results, recorder)?;
             }
         }
         for gap in self.outputs.as_mut().map(Outputs::gaps).unwrap_or_default() {
             recorder.append(None, gap)?;
+        }
+        Ok(())
+    }
+
+    /// Records the tests that the terminal showed.
+    fn shown(&mut self, over: bool, recorder: &mut Recorder) -> Result<(), RecordError> {
+        for stretch in recorder.screen.complete(over) {
+            let (exec, argv) = (stretch.exec, stretch.argv.clone());
+            let (head, tail) = stretch.text();
+            self.tested(exec, testrun::recognise(&argv, &head, &tail), recorder)?;
+        }
+        Ok(())
+    }
+
+    fn tested(&mut self, exec: u64, results: Vec<TestResult>, recorder: &mut Recorder) -> Result<(), RecordError> {
+        for result in results {
+            if self.told.is_news(exec, &result.framework) {
+                recorder.append(Some((exec, Link::Process)), EventKind::TestResult(result.clone()))?;
+                self.tests = Tests { runs: self.tests.runs + 1, last: Some(result) };
+            }
         }
         Ok(())
     }
@@ -248,7 +268,9 @@ impl Commands {
                 // After a failure nothing more is recorded.
                 let Some(recorder) = recorder.as_deref_mut().filter(|_| failed.is_none()) else { return Ok(()) };
                 match learn(seen, processes, recorder) {
-                    Ok(executed) => executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments, told)),
+                    Ok(executed) => {
+                        executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments, told, recorder));
+                    }
                     Err(e) => failed = Some(Failure::from(e)),
                 }
                 Ok::<(), io::Error>(())
@@ -268,6 +290,7 @@ impl Commands {
             let finished = outputs.finish()?;
             self.finished(finished, recorder)?;
         }
+        self.shown(true, recorder)?;
         if let Some(outputs) = &self.outputs {
             statement.output = outputs.counted();
         }
@@ -300,12 +323,19 @@ fn learn(seen: Seen, processes: &mut Processes, recorder: &mut Recorder) -> Resu
 }
 
 fn begin(
-    (Recorded { pid, seq, cause }, argv): Begun,
+    (Recorded { pid, seq, cause, terminal }, argv): Begun,
     outputs: Option<&mut Outputs>,
     arguments: &mut BTreeMap<u64, Vec<Bytes>>,
     told: &mut Told,
+    recorder: &mut Recorder,
 ) {
     told.executed(seq, cause);
+    if terminal {
+        recorder.screen.executed();
+        if testrun::runs_tests(&argv) {
+            recorder.screen.begin(pid, seq, argv.clone());
+        }
+    }
     if outputs.is_some_and(|outputs| outputs.executed(pid, seq)) {
         arguments.insert(seq, argv);
         if arguments.len() > REMEMBERED {

@@ -15,6 +15,7 @@ mod prompts;
 mod record;
 mod relay;
 mod resident;
+mod screen;
 mod settle;
 mod tally;
 mod told;
@@ -262,6 +263,9 @@ impl Monitor {
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
                 relay.turn(&ready[range], recorder)?;
+                if recorder.screen.is_waiting() {
+                    relay.read_on(recorder)?;
+                }
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;

@@ -15,6 +15,7 @@ use super::cast::Cast;
 use super::files::Files;
 use super::prompts::Prompts;
 use super::relay::Witness;
+use super::screen::Screen;
 use crate::prepare::Prepared;
 use crate::store::Store;
 
@@ -59,6 +60,7 @@ pub(super) struct Recorder {
     pub(super) layers: Layers,
     pub(super) blobs: BlobStore,
     pub(super) files: Files,
+    pub(super) screen: Screen,
     striker: Striker,
     cast: Option<Cast>,
     prompts: Prompts,
@@ -111,6 +113,7 @@ impl Recorder {
             layers,
             blobs,
             files,
+            screen: Screen::default(),
             striker,
             cast: None,
             prompts,
@@ -166,7 +169,7 @@ impl Recorder {
     pub(super) fn due(&self) -> Option<Duration> {
         let signing = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
         let rescan = self.capture.needs_rescans().then_some(RESCAN);
-        [signing, rescan, self.files.due(), self.prompts.input_due()].into_iter().flatten().min()
+        [signing, rescan, self.files.due(), self.prompts.input_due(), self.screen.due()].into_iter().flatten().min()
     }
 
     /// Signs what came, at most once an interval.
@@ -241,6 +244,7 @@ impl Recorder {
 
 impl Witness for Recorder {
     fn shown(&mut self, output: &[u8]) -> Result<(), RecordError> {
+        self.screen.shown(output);
         self.terminal(output)
     }
 

@@ -92,6 +92,18 @@ impl Relay {
         Ok(())
     }
 
+    /// Reads what the pty holds, as far as there is room for it.
+    pub(super) fn read_on(&mut self, witness: &mut impl Witness) -> Result<(), super::Failure> {
+        while self.master.is_some() && self.to_client.len() < ROOM {
+            let before = self.to_client.len();
+            self.read_master(witness)?;
+            if self.to_client.len() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// After the end: reads what the pty still holds, and gives the client what it takes within a second.
     pub(super) fn drain(&mut self, witness: &mut impl Witness) -> Result<(), super::Failure> {
         let mut patience = 10;

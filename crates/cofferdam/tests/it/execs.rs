@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -208,7 +209,10 @@ fn a_program_without_read_permission_cannot_execute_in_the_dark() {
     copy_program(&hostile(), &program);
     std::fs::set_permissions(&program, Permissions::from_mode(0o111)).unwrap();
     let words = ["run", "--", "sh", "-c", "~/.cargo/bin/opaque exec-storm 3 x; ~/.cargo/bin/opaque exec-storm 3 x"];
-    let mut coffer = scene.coffer();
+    // The build may lie in a directory of root's alone.
+    let own = scene.root().join("coffer");
+    copy_program(Path::new(env!("CARGO_BIN_EXE_coffer")), &own);
+    let mut coffer = scene.program(&own);
     coffer.env("PATH", format!("{}:/usr/bin:/bin", program.parent().unwrap().display())).args(words);
     if is_root() {
         assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(scene.root()).status().unwrap().success());

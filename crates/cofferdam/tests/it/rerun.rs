@@ -165,7 +165,7 @@ fn repetitions(repo: &Repo) -> Vec<(OsString, Value)> {
         .filter_map(|entry| {
             // Empty where its run begins just now.
             let text = fs::read_to_string(entry.path().join("run.json")).ok()?;
-            let record: Value = serde_json::from_str(text.lines().next()?).ok()?;
+            let record: Value = serde_json::from_str(text.lines().last()?).ok()?;
             (record["from"]["purpose"] == "rerun").then_some((entry.file_name(), record))
         })
         .collect()

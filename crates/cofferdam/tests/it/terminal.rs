@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::support::evidence::Evidence;
 use crate::support::pty::Session;
 use crate::support::{Scene, eventually, processes};
 
@@ -106,4 +107,38 @@ fn a_redirected_error_stream_stays_apart() {
     assert!(status.success(), "{status:?} {} {:?}", session.screen(), std::fs::read_to_string(&file));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept-apart\n");
     assert!(!session.screen().contains("kept-apart"));
+}
+
+/// Tests are found in what the terminal shows while a command runs that tests, and nowhere else on it.
+#[test]
+fn tests_on_the_terminal_are_recorded() {
+    let scene = Scene::new();
+    let script = "printf 'import unittest\\nclass T(unittest.TestCase):\\n  def test_a(self): pass\\n  def test_b(self): self.fail()\\n' > test_t.py
+        python3 -m unittest test_t
+        python3 -m unittest -k test_a test_t
+        /bin/true; echo 'running 9 tests'; echo 'test result: ok. 9 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'";
+    let mut session = Session::start(&scene, &["sh", "-c", script]);
+    session.expect("9 passed");
+    assert_eq!(session.wait().code(), Some(0));
+    let evidence = Evidence::of(&scene);
+    let execs = evidence.of_kind("process.exec");
+    let results = evidence.of_kind("test.result");
+    let facts: Vec<_> = results
+        .iter()
+        .map(|event| {
+            let exec = execs.iter().find(|exec| exec["seq"] == event["cause"]).unwrap();
+            let data = &event["data"];
+            (
+                data["framework"].as_str().unwrap(),
+                data["passed"].clone(),
+                data["failed"].clone(),
+                exec["data"]["argv"][3].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        facts,
+        [("unittest", 1.into(), 1.into(), "test_t".into()), ("unittest", 1.into(), 0.into(), "-k".into())]
+    );
+    assert_eq!(results[0]["data"]["failing"].as_array().unwrap().len(), 1);
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{EventKind, Executable, Link, ProcessExec};
+use cofferdam_core::event::{EventKind, Executable, Link, ProcessExec, StreamKind};
 use cofferdam_enclosure::{Executed, Seen};
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -73,6 +73,8 @@ pub(super) struct Recorded {
     pub(super) seq: u64,
     /// The event that led to it.
     pub(super) cause: u64,
+    /// It prints to the terminal.
+    pub(super) terminal: bool,
 }
 
 /// A process that has executed something.
@@ -216,6 +218,7 @@ impl Processes {
         let digest = if let Found::Digest(digest) = &found { Some(*digest) } else { None };
         let executable = Executable { path, digest };
         let (argv, arguments) = split(&arguments, recorder)?;
+        let terminal = streams[1..].contains(&StreamKind::Terminal);
         let data = ProcessExec {
             pid,
             parent,
@@ -244,7 +247,7 @@ impl Processes {
         if self.since_read >= MANY {
             self.read_news()?;
         }
-        Ok(Recorded { pid, seq, cause })
+        Ok(Recorded { pid, seq, cause, terminal })
     }
 
     fn know(

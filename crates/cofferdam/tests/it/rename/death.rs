@@ -103,7 +103,7 @@ os._exit(0)
     assert!(bench.leftovers().is_empty(), "{:?}", bench.leftovers());
 }
 
-/// Kills the helper of a client's run: the child of init that still is `coffer`. The number of those killed.
+/// Kills the helper of a client's run: the child of init that has its name. The number of those killed.
 fn kill_helper(client: u32) -> u32 {
     let processes: Vec<(u32, u32, String)> =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| stat(&entry.ok()?.path())).collect();
@@ -111,7 +111,7 @@ fn kill_helper(client: u32) -> u32 {
     let mut killed = 0;
     for (monitor, ..) in children(client) {
         for (init, ..) in children(*monitor) {
-            for (helper, ..) in children(*init).filter(|(_, _, name)| name == "coffer") {
+            for (helper, ..) in children(*init).filter(|(_, _, name)| name == "coffer-helper") {
                 let pid = rustix::process::Pid::from_raw(helper.cast_signed()).unwrap();
                 killed += u32::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
             }

@@ -10,7 +10,7 @@ use cofferdam_sys::pidfd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, major, minor, openat, readlinkat, statat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::stack::{self, Stack};
+use super::stack::{self, Stack, Start};
 
 /// More than the kernel lets an exec carry (`execve(2)`, "Limits on size and number of arguments": 6 MiB).
 const MOST: usize = 8 << 20;
@@ -45,6 +45,8 @@ pub struct Executed {
     pub variables_cut: bool,
     /// Standard input, output and error.
     pub streams: [StreamKind; 3],
+    /// It is a program of another architecture: the filter ends it at its first call.
+    pub foreign: bool,
 }
 
 impl Executed {
@@ -63,6 +65,7 @@ impl Executed {
             variables: None,
             variables_cut: false,
             streams: [StreamKind::None; 3],
+            foreign: false,
         }
     }
 }
@@ -74,16 +77,16 @@ pub(super) fn read_at_stop(pid: Pid, pidfd: Option<OwnedFd>, given: Option<Bytes
 
 /// Reads the program of a process that runs.
 pub(super) fn read_running(pid: Pid, given: Option<Bytes>) -> Executed {
-    read(pid, None, given, None)
+    read(pid, None, given, Start::default())
 }
 
 /// What cannot be read is left empty: a program without read permission closes /proc/PID.
-fn read(pid: Pid, pidfd: Option<OwnedFd>, given: Option<Bytes>, stack: Option<Stack>) -> Executed {
-    let mut executed = Executed { unconfirmed: false, ..Executed::unseen(pid, given) };
+fn read(pid: Pid, pidfd: Option<OwnedFd>, given: Option<Bytes>, start: Start) -> Executed {
+    let mut executed = Executed { unconfirmed: false, foreign: start.foreign, ..Executed::unseen(pid, given) };
     executed.pidfd = pidfd.or_else(|| pidfd_open(pid, PidfdFlags::empty()).ok());
     let Ok(directory) = open_process(pid) else { return executed };
     executed.parent = parent(&directory, executed.pidfd.as_ref());
-    let (arguments, environment) = match stack {
+    let (arguments, environment) = match start.stack {
         Some(Stack { arguments, environment }) => (Ok(arguments), Ok(environment)),
         None => (read_all(&directory, "cmdline", MOST), read_all(&directory, "environ", MOST)),
     };

@@ -21,10 +21,25 @@ pub(super) struct Stack {
     pub(super) environment: Vec<u8>,
 }
 
-/// Of a process in its exec stop; `None` where it is more than [`MOST`], or not laid out as ours.
-pub(super) fn read(process: Pid) -> Option<Stack> {
-    let at = ptrace::stack_pointer(process).ok()??;
-    parse(at, &read_mapped(process, at, MOST).ok()?)
+/// What stands at the start of a program.
+#[derive(Debug, Default)]
+pub(super) struct Start {
+    /// Absent where it is more than [`MOST`], or cannot be read.
+    pub(super) stack: Option<Stack>,
+    /// It is a program of another architecture, 32-bit programs among them.
+    pub(super) foreign: bool,
+}
+
+/// Of a process in its exec stop.
+pub(super) fn read(process: Pid) -> Start {
+    match ptrace::stack_pointer(process) {
+        Ok(Some(at)) => {
+            let stack = read_mapped(process, at, MOST).ok().and_then(|stack| parse(at, &stack));
+            Start { stack, foreign: false }
+        }
+        Ok(None) => Start { stack: None, foreign: true },
+        Err(_) => Start::default(), // killed in its stop
+    }
 }
 
 fn parse(at: u64, stack: &[u8]) -> Option<Stack> {

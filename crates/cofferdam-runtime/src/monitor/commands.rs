@@ -302,6 +302,16 @@ impl Commands {
         std::mem::take(&mut self.tests)
     }
 
+    /// What the person is to know of the programs that ran.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.processes.foreign().iter().map(|path| {
+            format!(
+                "{} is a program of another architecture (32-bit?), which an enclosure ends at its first system call",
+                path.0.escape_ascii()
+            )
+        })
+    }
+
     /// Keeps for the next run what was learnt of programs.
     pub(super) fn keep(&mut self) {
         self.processes.keep();

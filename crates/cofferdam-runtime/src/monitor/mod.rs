@@ -171,6 +171,7 @@ impl Monitor {
         };
         let mut statement = Statement::default();
         let totals = commands.finish(recorder, &mut statement)?;
+        self.run.plan.notes.extend(commands.notes());
         let (summary, sync) =
             settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
         // Before the client returns: what the person types next must not find this run busy.

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::evidence::Evidence;
+use crate::support::pty::Session;
 use crate::support::scene::{copy_program, finish, hostile, wait};
 use crate::support::{Scene, eventually, is_root, processes, unique};
 
@@ -290,4 +291,38 @@ fn digests_of_the_systems_programs_last() {
         }
     }
     assert!(digests.values().all(|d| d.len() == 2 && d[0] == d[1] && d[0].is_string()), "{digests:?}");
+}
+
+/// Its first call is the end of it, whatever it would be; the person hears why.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_32_bit_program_is_recorded_ended_and_named() {
+    // ELF32 for i386 (elf(5)): one loaded segment; `mov eax, 1; mov ebx, 7; int 0x80`, which is exit(7).
+    let code = [0xb8, 1, 0, 0, 0, 0xbb, 7, 0, 0, 0, 0xcd, 0x80];
+    let (base, headers) = (0x0804_8000u32, 52 + 32u32);
+    let size = headers + u32::try_from(code.len()).unwrap();
+    let mut program = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let half = |value: u16| value.to_le_bytes();
+    let word = |value: u32| value.to_le_bytes();
+    program.extend([half(2), half(3)].concat());
+    program.extend([word(1), word(base + headers), word(52), word(0), word(0)].concat());
+    program.extend([half(52), half(32), half(1), half(0), half(0), half(0)].concat());
+    program.extend([word(1), word(0), word(base), word(base), word(size), word(size), word(5), word(0x1000)].concat());
+    program.extend(code);
+    let scene = Scene::new();
+    let path = scene.project.join("old");
+    std::fs::write(&path, &program).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    // A shell: what cannot be executed at all is its error, not this test's.
+    if Command::new("sh").args(["-c", "\"$0\"; test $? = 7"]).arg(&path).status().unwrap().code() != Some(0) {
+        eprintln!("not proven: this kernel runs no 32-bit programs");
+        return;
+    }
+    let mut session = Session::start(&scene, &["./old"]);
+    session.expect("/old is a program of another architecture");
+    assert_eq!(session.wait().code(), Some(128 + 31), "{}", session.screen());
+    let evidence = Evidence::of(&scene);
+    evidence.is_complete();
+    let exec = evidence.exec(&["./old"]);
+    assert_eq!(evidence.exit(exec)["data"]["signal"], 31);
 }

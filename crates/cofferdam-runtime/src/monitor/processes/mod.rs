@@ -36,6 +36,9 @@ const SAMPLE: u32 = 3;
 /// How far up the parents of a process are followed.
 const GENERATIONS: u32 = 64;
 
+/// Programs of another architecture that are named to the person.
+const FOREIGN: usize = 3;
+
 /// What `evidence.gap` says of [`Seen::Refused`].
 const REFUSED: &str = "execs refused with EACCES, because the program of their process cannot be read";
 
@@ -61,6 +64,8 @@ pub(super) struct Processes {
     since_read: usize,
     /// Who has ended, by what was said to epoll, and whether it has been reaped.
     heard: Vec<(u64, bool)>,
+    /// Programs of another architecture, which the filter ends.
+    foreign: Vec<Bytes>,
     /// Everything inside is being killed.
     over: bool,
     totals: Totals,
@@ -141,6 +146,7 @@ impl Processes {
             since_read: 0,
             heard: Vec::new(),
             over: false,
+            foreign: Vec::new(),
             totals: Totals::default(),
         })
     }
@@ -195,6 +201,7 @@ impl Processes {
             variables,
             variables_cut,
             streams,
+            foreign,
         } = executed;
         let pid = number(pid);
         let known = self.known.get(&pid).and_then(|p| p.pidfd.as_ref());
@@ -216,6 +223,9 @@ impl Processes {
             path = given.clone().unwrap_or_default();
         }
         let digest = if let Found::Digest(digest) = &found { Some(*digest) } else { None };
+        if foreign && self.foreign.len() < FOREIGN && !self.foreign.contains(&path) {
+            self.foreign.push(path.clone());
+        }
         let executable = Executable { path, digest };
         let (argv, arguments) = split(&arguments, recorder)?;
         let terminal = streams[1..].contains(&StreamKind::Terminal);
@@ -373,6 +383,11 @@ impl Processes {
         let living = self.known.iter_mut().filter(|(_, p)| p.ended.is_none() && p.pidfd.is_some());
         self.samples.take(living.map(|(pid, p)| (*pid, p.begun, &mut p.memory)));
         self.totals.memory = self.totals.memory.max(self.samples.sum());
+    }
+
+    /// Programs of another architecture that were executed, the first few.
+    pub(super) fn foreign(&self) -> &[Bytes] {
+        &self.foreign
     }
 
     /// Keeps for the next run what was learnt of programs.

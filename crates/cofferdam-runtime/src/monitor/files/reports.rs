@@ -41,7 +41,7 @@ impl Reports {
 }
 
 /// Whether a path is one that test reports have, by convention.
-fn is_report(path: &[u8]) -> bool {
+pub(super) fn is_report(path: &[u8]) -> bool {
     if !path.ends_with(b".xml") {
         return false;
     }

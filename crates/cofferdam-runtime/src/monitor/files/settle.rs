@@ -9,6 +9,7 @@ use cofferdam_evidence::{BlobStore, Log};
 use cofferdam_workspace::{ChangeSet, Layers, text_of};
 
 use super::chains::{Chain, split};
+use super::reports::is_report;
 use super::{Chains, Files, Versions};
 use crate::monitor::RecordError;
 use crate::monitor::tally::is_shown;
@@ -35,7 +36,8 @@ impl Files {
         let unseen = std::mem::take(&mut self.touched).into_iter().chain(std::mem::take(&mut self.round));
         self.suspects = last;
         for path in unseen {
-            if !self.live.shows(&path, false) {
+            // The name first: to ask the ignore rules costs a look at each directory above.
+            if is_report(&path.0) && !self.live.shows(&path, false) {
                 self.look_at_report(to.log, &path)?;
             }
         }

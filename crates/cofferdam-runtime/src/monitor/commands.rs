@@ -171,7 +171,7 @@ impl Commands {
             })?;
         }
         for executed in seen {
-            begin(executed, outputs.as_mut(), arguments, told, recorder);
+            begin(executed, outputs.as_mut(), arguments, told, (recorder, processes));
         }
         self.finished(finished, recorder)?;
         Ok(ended)
@@ -181,7 +181,7 @@ impl Commands {
     pub(super) fn settle_ends(&mut self, recorder: &mut Recorder) -> Result<(), RecordError> {
         let ended = self.processes.turn(recorder)?;
         self.gone(&ended, recorder)?;
-        self.shown(false, recorder)
+        self.shown(recorder)
     }
 
     /// The `process.exec` of the commands that run, the latest first.
@@ -230,8 +230,8 @@ impl Commands {
     }
 
     /// Records the tests that the terminal showed.
-    fn shown(&mut self, over: bool, recorder: &mut Recorder) -> Result<(), RecordError> {
-        for stretch in recorder.screen.complete(over) {
+    fn shown(&mut self, recorder: &mut Recorder) -> Result<(), RecordError> {
+        for stretch in recorder.screen.complete() {
             let (exec, argv) = (stretch.exec, stretch.argv.clone());
             let (head, tail) = stretch.text();
             self.tested(exec, testrun::recognise(&argv, &head, &tail), recorder)?;
@@ -269,7 +269,9 @@ impl Commands {
                 let Some(recorder) = recorder.as_deref_mut().filter(|_| failed.is_none()) else { return Ok(()) };
                 match learn(seen, processes, recorder) {
                     Ok(executed) => {
-                        executed.into_iter().for_each(|e| begin(e, outputs.as_mut(), arguments, told, recorder));
+                        executed
+                            .into_iter()
+                            .for_each(|e| begin(e, outputs.as_mut(), arguments, told, (recorder, processes)));
                     }
                     Err(e) => failed = Some(Failure::from(e)),
                 }
@@ -290,7 +292,7 @@ impl Commands {
             let finished = outputs.finish()?;
             self.finished(finished, recorder)?;
         }
-        self.shown(true, recorder)?;
+        self.shown(recorder)?;
         if let Some(outputs) = &self.outputs {
             statement.output = outputs.counted();
         }
@@ -337,11 +339,11 @@ fn begin(
     outputs: Option<&mut Outputs>,
     arguments: &mut BTreeMap<u64, Vec<Bytes>>,
     told: &mut Told,
-    recorder: &mut Recorder,
+    (recorder, processes): (&mut Recorder, &Processes),
 ) {
     told.executed(seq, cause);
     if terminal {
-        recorder.screen.executed();
+        recorder.screen.executed(|pid| processes.has_ended(pid));
         if testrun::runs_tests(&argv) {
             recorder.screen.begin(pid, seq, argv.clone());
         }

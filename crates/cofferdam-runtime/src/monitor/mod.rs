@@ -94,6 +94,14 @@ fn told(channel: &cofferdam_enclosure::Channel, what: &Tell) -> i32 {
     i32::from(channel.send(what, &[]).is_err())
 }
 
+/// Reads what the terminal shows, where it matters which command showed it.
+fn read_screen(relay: &mut Option<Relay>, recorder: &mut Recorder) -> Result<(), Failure> {
+    match relay {
+        Some(relay) if recorder.screen.is_active() => relay.read_on(recorder),
+        _ => Ok(()),
+    }
+}
+
 /// What ends a monitor before its run is settled.
 enum Failure {
     Enclosure(EnclosureError),
@@ -256,6 +264,7 @@ impl Monitor {
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             drop(fds);
 
+            read_screen(&mut self.relay, recorder)?;
             let ended = commands.turn(&ready[inside], recorder, self.renames.as_mut(), || self.enclosure.helper())?;
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
@@ -264,9 +273,6 @@ impl Monitor {
             recorder.checkpoint_if_due()?;
             if let (Some(relay), Some(range)) = (&mut self.relay, relay) {
                 relay.turn(&ready[range], recorder)?;
-                if recorder.screen.is_waiting() {
-                    relay.read_on(recorder)?;
-                }
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
@@ -287,6 +293,7 @@ impl Monitor {
                 return Ok(ending);
             }
             if let (Some(commands), Some(recorder)) = (&mut self.commands, &mut self.recorder) {
+                read_screen(&mut self.relay, recorder)?;
                 commands.settle_ends(recorder)?;
             }
         }

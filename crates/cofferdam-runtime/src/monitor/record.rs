@@ -169,7 +169,7 @@ impl Recorder {
     pub(super) fn due(&self) -> Option<Duration> {
         let signing = (self.log.unsigned() > 0).then(|| INTERVAL.saturating_sub(self.signed.elapsed()));
         let rescan = self.capture.needs_rescans().then_some(RESCAN);
-        [signing, rescan, self.files.due(), self.prompts.input_due(), self.screen.due()].into_iter().flatten().min()
+        [signing, rescan, self.files.due(), self.prompts.input_due()].into_iter().flatten().min()
     }
 
     /// Signs what came, at most once an interval.

@@ -1,7 +1,6 @@
 //! What the terminal shows while a command runs that tests: the terminal itself belongs to no command.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 
@@ -9,19 +8,14 @@ use cofferdam_core::Bytes;
 const KEPT: usize = 256 << 10;
 /// Most commands watched at once; the outer ones of a deeper nest.
 const MOST: usize = 16;
-/// The kernel hands on what a process wrote a moment later, which may be after its end. The next exec comes later still,
-/// and ends the wait.
-const LATE: Duration = Duration::from_millis(20);
 
 /// The commands that test and have a terminal to print to.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     /// By process.
     watched: BTreeMap<u32, Stretch>,
-    /// Those that have ended, and when.
-    ended: Vec<(Instant, Stretch)>,
-    /// How many of them ended before the last exec.
-    past: usize,
+    /// Those that have ended, in this order.
+    ended: Vec<Stretch>,
 }
 
 /// What was shown from a command's exec on.
@@ -60,14 +54,10 @@ impl Stretch {
 }
 
 impl Screen {
-    /// A process executed something that prints to the terminal: what is shown from now on is not of those that have ended.
-    pub(super) fn executed(&mut self) {
-        self.past = self.ended.len();
-    }
-
-    /// Whether what is there to be read may belong to a command that has ended.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.ended.is_empty()
+    /// Whether what the terminal shows may belong to a command. Then it is to be read before anything else is done: the
+    /// read waits for what was written before (`flush_work` in `n_tty_read` of drivers/tty/n_tty.c).
+    pub(super) fn is_active(&self) -> bool {
+        !self.watched.is_empty()
     }
 
     /// A process executed a command that tests. Where it has executed one before, that one goes on as this.
@@ -82,29 +72,24 @@ impl Screen {
 
     /// The terminal shows this.
     pub(super) fn shown(&mut self, output: &[u8]) {
-        let ended = self.ended.iter_mut().map(|(_, stretch)| stretch);
-        self.watched.values_mut().chain(ended).for_each(|stretch| stretch.shown(output));
+        self.watched.values_mut().for_each(|stretch| stretch.shown(output));
     }
 
     /// A process has ended.
     pub(super) fn ended(&mut self, pid: u32) {
-        if let Some(stretch) = self.watched.remove(&pid) {
-            self.ended.push((Instant::now(), stretch));
-        }
+        self.ended.extend(self.watched.remove(&pid));
     }
 
-    /// When a command's output is complete although nothing happens.
-    pub(super) fn due(&self) -> Option<Duration> {
-        let wait = |since: &Instant| if self.past > 0 { Duration::ZERO } else { LATE.saturating_sub(since.elapsed()) };
-        self.ended.first().map(|(since, _)| wait(since))
+    /// A process stands before its first instruction: what is shown from now on is not of those that have ended, which
+    /// `has_ended` tells before anybody has heard of it.
+    pub(super) fn executed(&mut self, has_ended: impl Fn(u32) -> bool) {
+        let ended: Vec<u32> = self.watched.keys().copied().filter(|pid| has_ended(*pid)).collect();
+        ended.into_iter().for_each(|pid| self.ended(pid));
     }
 
-    /// What is complete, in the order in which the commands ended; at the end of the run that is everything.
-    pub(super) fn complete(&mut self, over: bool) -> Vec<Stretch> {
-        let past = std::mem::take(&mut self.past);
-        let late = |(since, _): &(Instant, Stretch)| !over && since.elapsed() < LATE;
-        let first = self.ended.iter().skip(past).position(late).map_or(self.ended.len(), |at| at + past);
-        self.ended.drain(..first).map(|(_, stretch)| stretch).collect()
+    /// Those that have ended since the last call, in this order.
+    pub(super) fn complete(&mut self) -> Vec<Stretch> {
+        std::mem::take(&mut self.ended)
     }
 }
 
@@ -112,23 +97,39 @@ impl Screen {
 mod tests {
     use super::*;
 
+    fn texts(screen: &mut Screen) -> Vec<(u64, Vec<u8>)> {
+        screen.complete().into_iter().map(|s| (s.exec, s.text().0)).collect()
+    }
+
     #[test]
     fn each_command_has_what_was_shown_while_it_ran() {
         let mut screen = Screen::default();
         screen.shown(b"before ");
+        assert!(!screen.is_active());
         screen.begin(7, 1, vec!["npm".into()]);
         screen.shown(b"outer ");
         screen.begin(8, 2, vec!["jest".into()]);
         screen.shown(b"both ");
         screen.ended(8);
-        assert!(screen.complete(false).is_empty() && screen.due().is_some_and(|due| due <= LATE));
-        screen.shown(b"late ");
+        screen.shown(b"after ");
         screen.begin(7, 3, vec!["node".into()]);
         screen.ended(7);
         screen.ended(9);
-        let texts: Vec<_> = screen.complete(true).into_iter().map(|s| (s.exec, s.text().0)).collect();
-        assert_eq!(texts, [(2, b"both late ".to_vec()), (3, b"outer both late ".to_vec())]);
-        assert!(screen.due().is_none());
+        assert_eq!(texts(&mut screen), [(2, b"both ".to_vec()), (3, b"outer both after ".to_vec())]);
+        assert!(!screen.is_active() && texts(&mut screen).is_empty());
+    }
+
+    #[test]
+    fn an_end_that_nobody_has_heard_of_is_one() {
+        let mut screen = Screen::default();
+        screen.begin(7, 1, Vec::new());
+        screen.begin(8, 2, Vec::new());
+        screen.shown(b"both");
+        screen.executed(|pid| pid == 8);
+        screen.shown(b" of another");
+        screen.ended(8);
+        assert_eq!(texts(&mut screen), [(2, b"both".to_vec())]);
+        assert!(screen.is_active());
     }
 
     #[test]
@@ -139,10 +140,7 @@ mod tests {
         screen.shown(&[b'b'; KEPT]);
         screen.shown(b"c");
         screen.ended(1);
-        assert!(screen.complete(false).is_empty());
-        screen.executed();
-        assert!(screen.due().is_some_and(|due| due.is_zero()) && screen.is_waiting());
-        let (head, tail) = screen.complete(false).remove(0).text();
+        let (head, tail) = screen.complete().remove(0).text();
         assert!(head == [b'a'; KEPT] && tail.len() == KEPT && tail.ends_with(b"bc"));
     }
 }

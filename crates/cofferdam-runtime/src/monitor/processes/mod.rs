@@ -3,6 +3,7 @@
 //! A process is its pidfd: its number may be given to another as soon as it has been reaped.
 
 mod arguments;
+mod causes;
 mod ends;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{EventKind, Executable, Link, ProcessExec, StreamKind};
+use cofferdam_core::event::{EventKind, Executable, ProcessExec, StreamKind};
 use cofferdam_enclosure::{Executed, Seen};
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::commands::is_readable;
 use super::completeness::{Census, Remembered};
 use super::images::{Found, Images};
 use super::names::{Ledger, Names, difference};
@@ -33,9 +35,6 @@ const BUSY: Duration = Duration::from_millis(20);
 const MANY: usize = 100;
 /// Ticks between two samples of memory.
 const SAMPLE: u32 = 3;
-/// How far up the parents of a process are followed.
-const GENERATIONS: u32 = 64;
-
 /// Programs of another architecture that are named to the person.
 const FOREIGN: usize = 3;
 
@@ -284,39 +283,6 @@ impl Processes {
         Ok(())
     }
 
-    /// What led to an exec: the process's own last one, or that of its nearest ancestor that has one.
-    fn cause(&mut self, pid: u32, parent: u32) -> Result<(u64, Link, Option<Rc<Names>>), RecordError> {
-        if let Some(process) = self.known.get(&pid) {
-            return Ok((process.seq, Link::Process, process.names.clone()));
-        }
-        let mut ancestor = parent;
-        for _ in 0..GENERATIONS {
-            if ancestor == 0 || ancestor == self.init {
-                break;
-            }
-            if let Some(process) = self.known.get(&ancestor) {
-                return Ok((process.seq, Link::Parent, process.names.clone()));
-            }
-            ancestor = resident::parent(ancestor).unwrap_or(0);
-        }
-        if self.totals.execs > 0 {
-            // Its parent is gone, and init has it: who bore it is news of the connector.
-            self.census.read().map_err(RecordError::Processes)?;
-            let mut ancestor = self.census.parent(pid);
-            for _ in 0..GENERATIONS {
-                let Some(of) = ancestor.filter(|of| *of != self.init) else { break };
-                if let Some(process) = self.known.get(&of) {
-                    return Ok((process.seq, Link::Parent, process.names.clone()));
-                }
-                if let Some(seq) = self.ended.get(of) {
-                    return Ok((*seq, Link::Parent, None));
-                }
-                ancestor = self.census.parent(of);
-            }
-        }
-        Ok((self.origin, Link::Parent, self.start.clone()))
-    }
-
     /// What to poll for; [`Processes::hear`] takes what came of it, in the same order.
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
         let fds = [Some(self.ends.as_fd()), self.images.readable()];
@@ -383,6 +349,13 @@ impl Processes {
         let living = self.known.iter_mut().filter(|(_, p)| p.ended.is_none() && p.pidfd.is_some());
         self.samples.take(living.map(|(pid, p)| (*pid, p.begun, &mut p.memory)));
         self.totals.memory = self.totals.memory.max(self.samples.sum());
+    }
+
+    /// Whether a process has ended, heard of or not.
+    pub(super) fn has_ended(&self, pid: u32) -> bool {
+        let Some(process) = self.known.get(&pid) else { return true };
+        let readable = |fd: &OwnedFd| is_readable(fd.as_fd()).unwrap_or(false);
+        process.ended.is_some() || process.pidfd.as_ref().is_some_and(readable)
     }
 
     /// Programs of another architecture that were executed, the first few.

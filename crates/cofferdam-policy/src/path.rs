@@ -1,0 +1,481 @@
+//! The path of a request in the one form that is compared, and the patterns that rules have for it.
+//!
+//! A path that programs read in more than one way is not read at all: the decision would be about one of them and the
+//! server might take another.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use globset::{Glob, GlobBuilder, GlobMatcher};
+
+/// Longest path that is looked at, in bytes.
+const LONGEST: usize = 16 * 1024;
+/// Longest pattern, in bytes.
+const LONGEST_PATTERN: usize = 512;
+/// Most alternatives in braces: nested ones become nested groups of a regular expression, which has a limit.
+const MOST_BRACES: usize = 16;
+
+/// Why a path can be read in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathProblem {
+    /// No `/` at the beginning.
+    #[error("the path does not begin with `/`")]
+    Relative,
+    /// More than 16 KiB.
+    #[error("the path is longer than {LONGEST} bytes")]
+    TooLong,
+    /// `//`: some servers read it as `/`.
+    #[error("the path has an empty segment (`//`)")]
+    EmptySegment,
+    /// `%2F`: some servers read it as a `/`.
+    #[error("the path has an encoded slash")]
+    EncodedSlash,
+    /// `%2E`: nobody needs to encode a dot who does not want to hide one.
+    #[error("the path has an encoded dot")]
+    EncodedDot,
+    /// `\` or `%5C`: some clients and servers read it as a `/`.
+    #[error("the path has a backslash")]
+    Backslash,
+    /// `%00`, and the raw byte: the end of the path for some.
+    #[error("the path has a NUL")]
+    Nul,
+    /// `%25` before two hexadecimal digits: another character where it is decoded twice.
+    #[error("the path is encoded twice")]
+    EncodedTwice,
+    /// `%` that two hexadecimal digits do not follow.
+    #[error("the path has a `%` that is no escape")]
+    Escape,
+    /// A blank, a control character, `#`, or a byte beyond ASCII, none of which may stand in a path (RFC 3986).
+    #[error("the path has a character that must be encoded")]
+    Character,
+    /// More `..` than there are segments.
+    #[error("the path leads above the root")]
+    AboveRoot,
+    /// `..;a`: parameters of a dot segment, which some servers cut off.
+    #[error("the path has a dot segment with parameters")]
+    DotParameters,
+}
+
+/// A path in normal form: begins with `/`; no escapes of unreserved characters, the others in upper case; no dot
+/// segments (RFC 3986, section 6.2.2); no query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalPath(String);
+
+impl NormalPath {
+    /// Brings a request's path into normal form; what follows a `?` is left out.
+    ///
+    /// # Errors
+    /// Where it can be read in more than one way.
+    pub fn of(path: &str) -> Result<NormalPath, PathProblem> {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let Some(rest) = path.strip_prefix('/') else { return Err(PathProblem::Relative) };
+        if path.len() > LONGEST {
+            return Err(PathProblem::TooLong);
+        }
+        let mut out = String::with_capacity(path.len());
+        let mut segments = rest.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            let last = segments.peek().is_none();
+            if segment.is_empty() && !last {
+                return Err(PathProblem::EmptySegment);
+            }
+            match segment {
+                "." | ".." => {
+                    if segment == ".." {
+                        let parent = out.rfind('/').ok_or(PathProblem::AboveRoot)?;
+                        out.truncate(parent);
+                    }
+                    // "/a/b/.." is the directory "/a/".
+                    if last {
+                        out.push('/');
+                    }
+                }
+                _ => {
+                    out.push('/');
+                    decode(segment, &mut out)?;
+                }
+            }
+        }
+        Ok(NormalPath(out))
+    }
+
+    /// The path's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NormalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Appends a segment with its escapes in normal form.
+fn decode(segment: &str, out: &mut String) -> Result<(), PathProblem> {
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => match escape(bytes.clone())? {
+                c if is_unreserved(c) => {
+                    out.push(char::from(c));
+                    bytes.nth(1);
+                }
+                _ => {
+                    out.push('%');
+                    out.extend(bytes.by_ref().take(2).map(|b| char::from(b.to_ascii_uppercase())));
+                }
+            },
+            b'\\' => return Err(PathProblem::Backslash),
+            0 => return Err(PathProblem::Nul),
+            b'#' => return Err(PathProblem::Character),
+            b if b.is_ascii_graphic() => out.push(char::from(b)),
+            _ => return Err(PathProblem::Character),
+        }
+    }
+    let name = segment.split(';').next().unwrap_or_default();
+    let name = name.get(..name.find("%3B").or_else(|| name.find("%3b")).unwrap_or(name.len())).unwrap_or_default();
+    if matches!(name, "." | "..") && name.len() < segment.len() {
+        return Err(PathProblem::DotParameters);
+    }
+    Ok(())
+}
+
+/// The byte that an escape means, given what follows its `%`.
+fn escape(mut after: impl Iterator<Item = u8>) -> Result<u8, PathProblem> {
+    let mut digit = || after.next().and_then(|b| char::from(b).to_digit(16)).ok_or(PathProblem::Escape);
+    let code = digit()? << 4 | digit()?;
+    match u8::try_from(code).map_err(|_| PathProblem::Escape)? {
+        b'/' => Err(PathProblem::EncodedSlash),
+        b'.' => Err(PathProblem::EncodedDot),
+        b'\\' => Err(PathProblem::Backslash),
+        0 => Err(PathProblem::Nul),
+        b'%' if digit().is_ok() && digit().is_ok() => Err(PathProblem::EncodedTwice),
+        byte => Ok(byte),
+    }
+}
+
+/// RFC 3986, section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Why a text is no pattern for paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternProblem {
+    /// No path in normal form could match it.
+    #[error("no request could match: {0}")]
+    NeverMatches(PathProblem),
+    /// A dot segment, which a path in normal form never has.
+    #[error("no request could match: `.` and `..` are resolved before paths are compared")]
+    DotSegment,
+    /// An escape that is written otherwise in normal form.
+    #[error("no request could match: write `{0}`, as paths are compared in normal form")]
+    Escape(String),
+    /// Too long, or too many braces.
+    #[error("the pattern is too long: at most {LONGEST_PATTERN} bytes and {MOST_BRACES} braces")]
+    TooLong,
+    /// A class of all characters but some: `/` would be among them.
+    #[error("a class in brackets cannot be negated: it would match `/` too")]
+    Negated,
+    /// Not a glob.
+    #[error("{0}")]
+    Glob(String),
+}
+
+/// A pattern of a rule: `*` is anything in a segment, `?` one character of it, `**` as a whole segment any number of
+/// segments, `{a,b}` one of several, `[ab]` one character of several.
+#[derive(Clone)]
+pub struct PathPattern {
+    glob: Glob,
+    // Compiled when a request first comes so far: of thousands of rules few are ever asked.
+    matcher: OnceLock<GlobMatcher>,
+}
+
+impl PathPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Where it is none, or where no request could ever match it.
+    pub fn parse(text: &str) -> Result<PathPattern, PatternProblem> {
+        if text.len() > LONGEST_PATTERN || text.bytes().filter(|b| *b == b'{').count() > MOST_BRACES {
+            return Err(PatternProblem::TooLong);
+        }
+        check(text)?;
+        let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(false).build();
+        let glob = glob.map_err(|e| PatternProblem::Glob(e.kind().to_string()))?;
+        Ok(PathPattern { glob, matcher: OnceLock::new() })
+    }
+
+    /// Whether a path matches.
+    pub fn matches(&self, path: &NormalPath) -> bool {
+        self.matcher.get_or_init(|| self.glob.compile_matcher()).is_match(&path.0)
+    }
+
+    /// The pattern's text.
+    pub fn as_str(&self) -> &str {
+        self.glob.glob()
+    }
+
+    /// The pattern that matches this path only.
+    pub fn only(path: &NormalPath) -> String {
+        globset::escape(&path.0)
+    }
+}
+
+impl fmt::Debug for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.glob == other.glob
+    }
+}
+
+/// Refuses a pattern that no path in normal form can match, or whose classes cross segments.
+fn check(text: &str) -> Result<(), PatternProblem> {
+    let Some(rest) = text.strip_prefix('/') else { return Err(PatternProblem::NeverMatches(PathProblem::Relative)) };
+    let never = |problem| Err(PatternProblem::NeverMatches(problem));
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
+            return never(PathProblem::EmptySegment);
+        }
+        if matches!(segment, "." | "..") {
+            return Err(PatternProblem::DotSegment);
+        }
+        for (at, byte) in segment.bytes().enumerate() {
+            match byte {
+                b'%' => written(&segment[at..])?,
+                b'\\' => return never(PathProblem::Backslash),
+                b'#' => return never(PathProblem::Character),
+                b if !b.is_ascii_graphic() => return never(PathProblem::Character),
+                _ => {}
+            }
+        }
+    }
+    // A negated class of globset matches `/` too, in spite of `literal_separator`.
+    let mut rest = text;
+    while let Some((_, class)) = rest.split_once('[') {
+        if class.starts_with(['!', '^']) {
+            return Err(PatternProblem::Negated);
+        }
+        // The first character is of the class even where it is a bracket.
+        let after = class.char_indices().nth(1).map_or("", |(at, _)| &class[at..]);
+        rest = after.split_once(']').map_or("", |(_, rest)| rest);
+    }
+    Ok(())
+}
+
+/// Whether the escape at the beginning of a text is in normal form.
+fn written(text: &str) -> Result<(), PatternProblem> {
+    let byte = escape(text.bytes().skip(1)).map_err(PatternProblem::NeverMatches)?;
+    let digits = text.get(..3).unwrap_or_default();
+    if is_unreserved(byte) {
+        return Err(PatternProblem::Escape(char::from(byte).to_string()));
+    }
+    match digits.to_ascii_uppercase() {
+        upper if upper == digits => Ok(()),
+        upper => Err(PatternProblem::Escape(upper)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(path: &str) -> Result<String, PathProblem> {
+        NormalPath::of(path).map(|p| p.0)
+    }
+
+    #[test]
+    fn one_form_for_what_means_the_same() {
+        for (path, form) in [
+            ("/", "/"),
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b/"),
+            ("/a?x=/../y", "/a"),
+            ("/%61%2D%7e", "/a-~"),
+            ("/a%c3%a9", "/a%C3%A9"),
+            ("/a%20b", "/a%20b"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/..a/...", "/..a/..."),
+            ("/a:b@c;d=e,f!$&'()*+", "/a:b@c;d=e,f!$&'()*+"),
+            ("/100%25", "/100%25"),
+            ("/100%25/ok", "/100%25/ok"),
+        ] {
+            assert_eq!(normal(path).as_deref(), Ok(form), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_has_two_meanings_has_none() {
+        for (path, problem) in [
+            ("", PathProblem::Relative),
+            ("a", PathProblem::Relative),
+            ("*", PathProblem::Relative),
+            ("http://h/a", PathProblem::Relative),
+            ("//", PathProblem::EmptySegment),
+            ("/a//b", PathProblem::EmptySegment),
+            ("/a%2fb", PathProblem::EncodedSlash),
+            ("/a%2Fb", PathProblem::EncodedSlash),
+            ("/%2e%2e/a", PathProblem::EncodedDot),
+            ("/.%2E/a", PathProblem::EncodedDot),
+            ("/a\\b", PathProblem::Backslash),
+            ("/a%5cb", PathProblem::Backslash),
+            ("/a%00", PathProblem::Nul),
+            ("/a\0", PathProblem::Nul),
+            ("/%252e%252e/a", PathProblem::EncodedTwice),
+            ("/a%", PathProblem::Escape),
+            ("/a%4", PathProblem::Escape),
+            ("/a%zz", PathProblem::Escape),
+            ("/a%+1", PathProblem::Escape),
+            ("/a b", PathProblem::Character),
+            ("/a#b", PathProblem::Character),
+            ("/a\tb", PathProblem::Character),
+            ("/caf\u{e9}", PathProblem::Character),
+            ("/..", PathProblem::AboveRoot),
+            ("/a/../../b", PathProblem::AboveRoot),
+            ("/a/..;x/b", PathProblem::DotParameters),
+            ("/a/..%3bx/b", PathProblem::DotParameters),
+            ("/a/.;/b", PathProblem::DotParameters),
+        ] {
+            assert_eq!(normal(path), Err(problem), "{path:?}");
+        }
+        assert_eq!(normal(&format!("/{}", "a".repeat(LONGEST))), Err(PathProblem::TooLong));
+    }
+
+    /// What a forgiving server could make of a path: decoded as often as it will go, `\` as `/`, parameters cut off, empty
+    /// segments dropped, dot segments resolved.
+    fn forgiving(path: &str) -> Vec<String> {
+        let mut text = path.split('?').next().unwrap().as_bytes().to_vec();
+        for _ in 0..3 {
+            let mut next = Vec::new();
+            let mut at = 0;
+            while at < text.len() {
+                let code = (text[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+                match code.and_then(|c| u8::from_str_radix(std::str::from_utf8(c).ok()?, 16).ok()) {
+                    Some(byte) => (next.push(byte), at += 3).1,
+                    None => (next.push(text[at]), at += 1).1,
+                }
+            }
+            text = next;
+        }
+        let text = String::from_utf8_lossy(&text).replace('\\', "/");
+        let mut out: Vec<String> = Vec::new();
+        for segment in text.split('/').map(|s| s.split(';').next().unwrap()) {
+            match segment {
+                "" | "." => {}
+                ".." => drop(out.pop()),
+                segment => out.push(segment.to_owned()),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn no_path_that_matches_leads_elsewhere_for_a_forgiving_server() {
+        let pattern = PathPattern::parse("/repos/acme/app/**").unwrap();
+        let pieces = [
+            "/", "/repos", "/acme", "/app", "/x", ".", "..", "%2e", "%2E", "%2f", "%5c", "\\", "%00", ";", "%3b",
+            "%25", "%", "2e", "a", "?", "//", "/..", "/.", "%61", "%252e",
+        ];
+        let mut random = fastrand::Rng::with_seed(0x5eed);
+        let mut matched = 0;
+        for _ in 0..200_000 {
+            let mut path = String::from(if random.bool() { "/repos/acme/app/" } else { "/" });
+            for _ in 0..random.usize(0..8) {
+                path.push_str(random.choice(pieces).unwrap());
+            }
+            let Ok(form) = NormalPath::of(&path) else { continue };
+            assert_eq!(NormalPath::of(&form.0).as_ref(), Ok(&form), "normal form is stable: {path}");
+            if pattern.matches(&form) {
+                matched += 1;
+                let read = forgiving(&path);
+                assert_eq!(&read[..3.min(read.len())], ["repos", "acme", "app"], "{path} as {form}");
+            }
+        }
+        assert!(matched > 1000, "the property was tried on {matched} paths only");
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_and_never_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..50_000 {
+            let path: String = (0..random.usize(0..12)).map(|_| random.char('\0'..='\u{ff}')).collect();
+            if let Ok(form) = NormalPath::of(&path) {
+                assert!(form.0.starts_with('/') && form.0.bytes().all(|b| b.is_ascii_graphic()), "{path:?}");
+                assert!(!form.0.split('/').any(|s| matches!(s, "." | "..")), "{path:?}");
+                let only = PathPattern::parse(&PathPattern::only(&form)).unwrap();
+                assert!(only.matches(&form), "{path:?}");
+            }
+            let _ = PathPattern::parse(&path).map(|p| p.matches(&NormalPath("/a".into())));
+        }
+    }
+
+    #[test]
+    fn patterns_stay_in_their_segments() {
+        for (pattern, path, matches) in [
+            ("/repos/acme/app/**", "/repos/acme/app/issues/1", true),
+            ("/repos/acme/app/**", "/repos/acme/app/", true),
+            ("/repos/acme/app/**", "/repos/acme/app", false),
+            ("/repos/acme/app/**", "/repos/acme/application", false),
+            ("/repos/*/app", "/repos/acme/app", true),
+            ("/repos/*/app", "/repos/a/b/app", false),
+            ("/repos/*", "/repos/", true),
+            ("/**/x", "/a/b/x", true),
+            ("/**/x", "/x", true),
+            ("/a?c", "/abc", true),
+            ("/a?c", "/a/c", false),
+            ("/{a,b}/c", "/b/c", true),
+            ("/[ab]", "/b", true),
+            ("/a[+-9]b", "/a/b", false),
+            ("/a[[:punct:]]b", "/a/b", false),
+            ("/a*", "/a/b", false),
+            ("/A", "/a", false),
+        ] {
+            let path = NormalPath::of(path).unwrap();
+            assert_eq!(PathPattern::parse(pattern).unwrap().matches(&path), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_could_never_match_or_too_much_is_refused() {
+        for bad in [
+            "",
+            "a",
+            "**",
+            "/a//b",
+            "/a/../b",
+            "/./a",
+            "/a\\b",
+            "/a b",
+            "/caf\u{e9}",
+            "/%2f",
+            "/%61",
+            "/%c3",
+            "/%",
+            "/a#b",
+            "/[",
+            "/{a",
+            "/[!a]",
+            "/[^a]",
+            "/x[a][!b]",
+            "/[a/]",
+            "/a}",
+        ] {
+            assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+        let nested = format!("/{}a{}", "{".repeat(200), "}".repeat(200));
+        assert_eq!(PathPattern::parse(&nested), Err(PatternProblem::TooLong));
+        let deep = format!("/{}a{}", "{".repeat(MOST_BRACES), "}".repeat(MOST_BRACES));
+        assert!(PathPattern::parse(&deep).unwrap().matches(&NormalPath("/a".into())));
+    }
+}

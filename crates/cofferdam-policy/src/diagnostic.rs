@@ -126,12 +126,11 @@ pub fn render(source: &Source, diagnostics: &[Diagnostic], style: Style) -> Stri
 fn group<'a>(source: &'a Source, diagnostic: &Diagnostic, style: Style) -> Group<'a> {
     let safe = |text: &str| (style.safe)(text.as_bytes());
     let path = (style.safe)(source.path.as_os_str().as_encoded_bytes());
-    let mut group = Level::ERROR
-        .primary_title(safe(&diagnostic.message))
-        .id(diagnostic.class.as_str())
-        .element(snippet(source, &diagnostic.span, &diagnostic.label, AnnotationKind::Primary, style).path(path));
+    let mut group = Level::ERROR.primary_title(safe(&diagnostic.message)).id(diagnostic.class.as_str()).element(
+        snippet(source, &diagnostic.span, &diagnostic.label, AnnotationKind::Primary, style).path(path.clone()),
+    );
     if let Some((span, label)) = &diagnostic.other {
-        group = group.element(snippet(source, span, label, AnnotationKind::Context, style));
+        group = group.element(snippet(source, span, label, AnnotationKind::Context, style).path(path));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(safe(help)));

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::decide::{Decision, Policy, Question, Reason, Request};
-use crate::host::{Host, HostPattern};
+use crate::host::{HOST_SERVICES, Host, HostPattern};
 use crate::path::{NormalPath, PathPattern};
 use crate::rule::{Rule, Scheme};
 
@@ -128,7 +128,7 @@ fn proposal(request: &Request<'_>, host: &Host<'_>) -> Option<String> {
     HostPattern::parse(&host).ok()?;
     let mut text = format!("[[network.allow]]\nhost = {}\n", quoted(&host));
     let scheme = request.scheme;
-    if scheme.default_port() != Some(request.port) {
+    if scheme.default_port() != Some(request.port) || host == HOST_SERVICES {
         text.push_str(&format!("port = {}\n", request.port));
     }
     text.push_str(&format!("scheme = \"{}\"\n", scheme.as_str()));

@@ -116,7 +116,7 @@ impl HostPattern {
             if suffix.contains('*') {
                 return Err(HostProblem::Wildcard);
             }
-            if suffix.parse::<Ipv4Addr>().is_ok() {
+            if address(suffix)?.is_some() {
                 return Err(HostProblem::Wildcard);
             }
             let suffix = name(suffix)?;
@@ -124,6 +124,9 @@ impl HostPattern {
                 return Err(HostProblem::TopLevel(host.to_owned()));
             }
             available(&suffix)?;
+            if suffix == HOST_SERVICES {
+                return Err(HostProblem::Reserved(host.to_owned()));
+            }
             return Ok((HostPattern::Suffix(suffix.into()), port));
         }
         if host.contains('*') {

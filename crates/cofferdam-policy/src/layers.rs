@@ -32,7 +32,7 @@ pub enum LayersError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// A file that counts has errors; a policy of which a part is missing is not the person's policy.
-    #[error("{} has {count} errors, so that nothing can be decided by it: `coffer policy check` shows them", path.display())]
+    #[error("{} has {count} {}, so that nothing can be decided by it: `coffer policy check` shows them", path.display(), if *count == 1 { "error" } else { "errors" })]
     Errors {
         /// The file.
         path: PathBuf,

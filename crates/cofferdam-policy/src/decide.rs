@@ -1,6 +1,7 @@
 //! Decisions: what a request asks, which rule allows it, or why none does.
 
 use std::cell::OnceCell;
+use std::fmt;
 
 use cofferdam_core::Timestamp;
 use serde::{Serialize, Serializer};
@@ -85,6 +86,24 @@ impl Reason {
             Reason::Ambiguous(_) => 7,
             Reason::Expired => 8,
             Reason::Allowed => 9,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Allowed => f.write_str("a rule allows it"),
+            Reason::InvalidHost(problem) => write!(f, "this is no host: {problem}"),
+            Reason::NoRule => f.write_str("no rule is about this host"),
+            Reason::Port => f.write_str("no rule for this host allows this port"),
+            Reason::Scheme => f.write_str("no rule for this host allows what is spoken"),
+            Reason::Method => f.write_str("no rule for this host allows this method"),
+            Reason::MethodUnknown => f.write_str("the rules for this host depend on the method, which is not known"),
+            Reason::Path => f.write_str("no rule for this host allows this path"),
+            Reason::PathUnknown => f.write_str("the rules for this host depend on the path, which is not known"),
+            Reason::Ambiguous(problem) => write!(f, "the path can be read in more than one way: {problem}"),
+            Reason::Expired => f.write_str("the rule that allowed it has ended"),
         }
     }
 }

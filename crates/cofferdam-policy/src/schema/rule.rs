@@ -56,7 +56,7 @@ pub(super) fn rule(
         return None;
     }
     Some(Rule {
-        id: RuleId { layer, file: Some(walk.source.path.clone()), line: walk.source.position(span.start).line, name },
+        id: RuleId { layer, file: Some(walk.source.path.clone()), line: walk.line(span.start), name },
         host: host?.pattern,
         port,
         scheme: scheme.map(|s| s.0),

@@ -15,11 +15,22 @@ const ALIKE: f64 = 0.8;
 pub(super) struct Walk<'s> {
     pub(super) source: &'s Source,
     pub(super) found: Vec<Diagnostic>,
+    /// An offset and the line in which it stands.
+    reached: (usize, u32),
 }
 
 impl<'s> Walk<'s> {
     pub(super) fn new(source: &'s Source) -> Walk<'s> {
-        Walk { source, found: Vec::new() }
+        Walk { source, found: Vec::new(), reached: (0, 1) }
+    }
+
+    /// The line of an offset. Asked in the order of the file it reads the text once in all.
+    pub(super) fn line(&mut self, offset: usize) -> u32 {
+        let (from, line) = if offset < self.reached.0 { (0, 1) } else { self.reached };
+        let passed = self.source.text.as_bytes().get(from..offset).unwrap_or_default();
+        let lines = u32::try_from(passed.iter().filter(|b| **b == b'\n').count()).unwrap_or(u32::MAX);
+        self.reached = (offset, line.saturating_add(lines));
+        self.reached.1
     }
 
     /// Notes every key that is none of the known ones.

@@ -55,11 +55,13 @@ pub(super) fn rule(
     if walk.found.len() > before {
         return None;
     }
+    let passes = tls.as_ref().is_some_and(|t| t.0 == Tls::Passthrough);
     Some(Rule {
         id: RuleId { layer, file: Some(walk.source.path.clone()), line: walk.line(span.start), name },
         host: host?.pattern,
         port,
-        scheme: scheme.map(|s| s.0),
+        // What passes as TLS is TLS.
+        scheme: scheme.map(|s| s.0).or_else(|| passes.then_some(Scheme::Https)),
         methods,
         paths,
         tls: tls.map(|t| t.0).unwrap_or_default(),

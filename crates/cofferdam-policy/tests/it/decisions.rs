@@ -89,6 +89,14 @@ fn a_request_is_allowed_by_a_rule_or_denied_with_what_came_nearest() {
 }
 
 #[test]
+fn what_passes_as_tls_is_tls() {
+    let policy = policy("[[network.allow]]\nhost = \"a.example\"\ntls = \"passthrough\"\npurpose = \"it pins\"\n");
+    assert_eq!(line(&policy, &request(Scheme::Https, "a.example", 443)), (true, "allowed", Some(2)));
+    assert_eq!(line(&policy, &request(Scheme::Http, "a.example", 80)), (false, "port", Some(2)));
+    assert_eq!(line(&policy, &request(Scheme::Tcp, "a.example", 443)), (false, "scheme", Some(2)));
+}
+
+#[test]
 fn a_rule_ends_at_its_moment() {
     let policy = policy(RULES);
     // 2027-02-01T00:00:00Z, as date(1) has it.

@@ -42,6 +42,23 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: &'static [Class] = &[
+        Class::Syntax,
+        Class::UnknownKey,
+        Class::UnknownValue,
+        Class::WrongType,
+        Class::Missing,
+        Class::Empty,
+        Class::Version,
+        Class::Host,
+        Class::Port,
+        Class::Path,
+        Class::Name,
+        Class::Expiry,
+        Class::Contradiction,
+    ];
+
     /// Its name in messages and in the documentation.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -12,6 +12,8 @@ pub(crate) struct Index {
     names: HashMap<Box<str>, Vec<usize>>,
     suffixes: HashMap<Box<str>, Vec<usize>>,
     addresses: HashMap<IpAddr, Vec<usize>>,
+    /// Most labels that a suffix has.
+    deepest: usize,
 }
 
 impl Index {
@@ -20,7 +22,10 @@ impl Index {
         for (at, rule) in rules.iter().enumerate() {
             match &rule.host {
                 HostPattern::Name(name) => index.names.entry(name.clone()).or_default().push(at),
-                HostPattern::Suffix(suffix) => index.suffixes.entry(suffix.clone()).or_default().push(at),
+                HostPattern::Suffix(suffix) => {
+                    index.deepest = index.deepest.max(suffix.split('.').count());
+                    index.suffixes.entry(suffix.clone()).or_default().push(at);
+                }
                 HostPattern::Address(address) => index.addresses.entry(*address).or_default().push(at),
             }
         }
@@ -33,8 +38,9 @@ impl Index {
             Host::Name(name) => (self.names.get(&**name), &**name),
             Host::Address(address) => (self.addresses.get(address), ""),
         };
-        // Every suffix after a dot: there is a label at least before it.
-        let suffixes = name.match_indices('.').filter_map(|(dot, _)| self.suffixes.get(&name[dot + 1..]));
+        // What follows a dot, the shortest first: there is a label at least before it.
+        let after = name.rmatch_indices('.').take(self.deepest).map(|(dot, _)| &name[dot + 1..]);
+        let suffixes = after.filter_map(|suffix| self.suffixes.get(suffix));
         exact.into_iter().chain(suffixes).flatten().copied()
     }
 }

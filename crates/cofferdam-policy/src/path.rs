@@ -114,6 +114,11 @@ impl fmt::Display for NormalPath {
 
 /// Appends a segment with its escapes in normal form.
 fn decode(segment: &str, out: &mut String) -> Result<(), PathProblem> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\' | b'#' | b';');
+    if segment.bytes().all(plain) {
+        out.push_str(segment);
+        return Ok(());
+    }
     let start = out.len();
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {

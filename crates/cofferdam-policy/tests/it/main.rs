@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod decisions;
+mod documented;
 mod explaining;
 mod files;
 mod layers;

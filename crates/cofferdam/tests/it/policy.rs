@@ -65,7 +65,10 @@ fn rules_are_shown_with_where_they_stand() {
     assert_eq!(shown, format!("{wanted}{NOT_ENFORCED}"));
     let facts = repo.json(0, &["policy", "show", "--json"]);
     let rule = &facts["rules"][0];
-    assert_eq!((&rule["id"]["layer"], &rule["id"]["line"], &rule["id"]["name"]), (&"person".into(), &3.into(), &"issues".into()));
+    assert_eq!(
+        (&rule["id"]["layer"], &rule["id"]["line"], &rule["id"]["name"]),
+        (&"person".into(), &3.into(), &"issues".into())
+    );
     assert_eq!(rule["id"]["file"], repo.scene.home.join(".config/cofferdam/policy.toml").to_str().unwrap());
     assert_eq!((&rule["expired"], &facts["rules"][1]["expired"]), (&false.into(), &true.into()));
     assert_eq!(facts["enforced"], false);
@@ -110,7 +113,10 @@ purpose = \"\"
 ";
     assert_eq!(said, format!("{wanted}{NOT_ENFORCED}"));
     let facts = repo.json(1, &["policy", "explain", "db.example:5432", "--json"]);
-    assert_eq!((&facts["allowed"], &facts["reason"], &facts["rule"]["id"]["line"]), (&false.into(), &"expired".into(), &11.into()));
+    assert_eq!(
+        (&facts["allowed"], &facts["reason"], &facts["rule"]["id"]["line"]),
+        (&false.into(), &"expired".into(), &11.into())
+    );
     // Pasted and filled in, it is what was missing; as it is, it is refused.
     let file = repo.scene.home.join(".config/cofferdam/policy.toml");
     let proposal = facts["proposal"].as_str().unwrap();
@@ -126,7 +132,9 @@ purpose = \"\"
     ] {
         assert_eq!(repo.json(1, &["policy", "explain", target, "--json"])["reason"], reason, "{target}");
     }
-    for (target, why) in [("ftp://a.example/", "`ftp`"), ("https://a@b.example/", "user's name"), ("a.example:99999", "no port")] {
+    for (target, why) in
+        [("ftp://a.example/", "`ftp`"), ("https://a@b.example/", "user's name"), ("a.example:99999", "no port")]
+    {
         assert!(repo.expect(125, &["policy", "explain", target]).contains(why), "{target}");
     }
 }
@@ -135,10 +143,18 @@ purpose = \"\"
 fn check_finds_all_errors_of_all_layers() {
     let repo = repo();
     assert!(out(&repo, 0, &["policy", "check"]).contains("2 rules, 1 of them ended, nothing is wrong"));
-    repo.write(".cofferdam/policy.toml", "version = 1\n[[network.allow]]\nhost = \"a.example\"\nprupose = \"x\"\n[limits]\n");
+    repo.write(
+        ".cofferdam/policy.toml",
+        "version = 1\n[[network.allow]]\nhost = \"a.example\"\nprupose = \"x\"\n[limits]\n",
+    );
     let said = out(&repo, 1, &["policy", "check"]);
     let file = repo.path(".cofferdam/policy.toml");
-    for piece in ["error[missing]: the rule has no `purpose`", "did you mean `purpose`?", "unknown key `limits`", "policy.toml: 3 errors\n"] {
+    for piece in [
+        "error[missing]: the rule has no `purpose`",
+        "did you mean `purpose`?",
+        "unknown key `limits`",
+        "policy.toml: 3 errors\n",
+    ] {
         assert!(said.contains(piece), "{piece}: {said}");
     }
     assert!(said.contains(&format!(" --> {}:4:1\n", file.display())), "{said}");
@@ -270,11 +286,15 @@ fn nothing_of_a_file_acts_on_the_terminal() {
     harmless(&repo.expect(0, &["policy", "show", "--json"]));
     harmless(&repo.expect(0, &["policy", "explain", "https://a.example/"]));
     harmless(&repo.expect(0, &["policy", "explain", "--json", "https://a.example/"]));
-    repo.write(".cofferdam/policy.toml", &format!("version = 1\n{rule}\"k\\u001b{hidden}\" = 1\n# {hidden}\ntls = \"{hidden}\"\n"));
+    repo.write(
+        ".cofferdam/policy.toml",
+        &format!("version = 1\n{rule}\"k\\u001b{hidden}\" = 1\n# {hidden}\ntls = \"{hidden}\"\n"),
+    );
     let said = repo.expect(1, &["policy", "check"]);
     assert!(said.contains("\\u{1b}\\u{202e}"), "{said}");
     harmless(&said);
-    for target in [&format!("https://a.example/{hidden}"), &format!("{hidden}.example"), &format!("a.example:{hidden}")] {
+    for target in [&format!("https://a.example/{hidden}"), &format!("{hidden}.example"), &format!("a.example:{hidden}")]
+    {
         let got = repo.coffer(&["policy", "explain", target]);
         assert!(matches!(got.code(), Some(1 | 125)), "{}", got.all());
         harmless(&got.all());

@@ -12,29 +12,29 @@ use crate::rule::Expiry;
 pub(crate) enum ExpiryProblem {
     /// A local time could be any of a day's hours.
     #[error("a time needs its offset from UTC, as in `2027-01-31T18:00:00Z`")]
-    NoOffset,
+    WithoutOffset,
     /// A time of day comes back every day.
     #[error("a time of day is no end: write a date")]
-    NoDate,
+    WithoutDate,
     /// Such as the 30th of February.
     #[error("there is no such day or time")]
-    NoSuchDay,
+    Impossible,
 }
 
 /// Reads it.
 pub(crate) fn expiry(value: &Datetime) -> Result<Expiry, ExpiryProblem> {
-    let Some(date) = value.date else { return Err(ExpiryProblem::NoDate) };
+    let Some(date) = value.date else { return Err(ExpiryProblem::WithoutDate) };
     let written = value.to_string();
     let moment = if value.time.is_none() {
-        let month = Month::try_from(date.month).map_err(|_| ExpiryProblem::NoSuchDay)?;
+        let month = Month::try_from(date.month).map_err(|_| ExpiryProblem::Impossible)?;
         let day =
-            Date::from_calendar_date(i32::from(date.year), month, date.day).map_err(|_| ExpiryProblem::NoSuchDay)?;
-        let after = day.next_day().ok_or(ExpiryProblem::NoSuchDay)?;
+            Date::from_calendar_date(i32::from(date.year), month, date.day).map_err(|_| ExpiryProblem::Impossible)?;
+        let after = day.next_day().ok_or(ExpiryProblem::Impossible)?;
         OffsetDateTime::new_in_offset(after, Time::MIDNIGHT, UtcOffset::UTC)
     } else if value.offset.is_none() {
-        return Err(ExpiryProblem::NoOffset);
+        return Err(ExpiryProblem::WithoutOffset);
     } else {
-        OffsetDateTime::parse(&written, &Rfc3339).map_err(|_| ExpiryProblem::NoSuchDay)?
+        OffsetDateTime::parse(&written, &Rfc3339).map_err(|_| ExpiryProblem::Impossible)?
     };
     let nanoseconds = moment.unix_timestamp_nanos();
     // Beyond the year 2262 the clock of a timestamp ends; so does nobody's rule.
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_no_moment_is_refused() {
-        assert_eq!(at("2027-01-31T18:00:00"), Err(ExpiryProblem::NoOffset));
-        assert_eq!(at("18:00:00"), Err(ExpiryProblem::NoDate));
+        assert_eq!(at("2027-01-31T18:00:00"), Err(ExpiryProblem::WithoutOffset));
+        assert_eq!(at("18:00:00"), Err(ExpiryProblem::WithoutDate));
     }
 }

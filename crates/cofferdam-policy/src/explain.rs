@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use crate::decide::{Decision, Policy, Question, Reason, Request};
 use crate::host::{HOST_SERVICES, Host, HostPattern};
-use crate::path::{NormalPath, PathPattern};
+use crate::path::NormalPath;
+use crate::pattern::PathPattern;
 use crate::rule::{Rule, Scheme};
 
 /// Most rules that are shown of those that came near.

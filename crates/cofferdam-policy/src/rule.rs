@@ -8,7 +8,7 @@ use cofferdam_core::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::host::HostPattern;
-use crate::path::PathPattern;
+use crate::pattern::PathPattern;
 
 /// Where rules come from, in the order in which they are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

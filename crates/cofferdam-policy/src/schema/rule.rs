@@ -10,7 +10,7 @@ use crate::diagnostic::{Class, Diagnostic};
 use crate::expiry::expiry;
 use crate::host::{HOST_SERVICES, HostPattern};
 use crate::method;
-use crate::path::PathPattern;
+use crate::pattern::PathPattern;
 use crate::rule::{Expiry, LayerKind, Record, Rule, RuleId, Scheme, Tls};
 
 const KEYS: &[&str] = &["host", "port", "scheme", "methods", "paths", "tls", "record", "purpose", "expires", "name"];

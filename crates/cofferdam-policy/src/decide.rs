@@ -131,7 +131,7 @@ impl<'p> Decision<'p> {
     }
 }
 
-/// Where a layer of rules comes from is in its rules; a layer only adds.
+/// The rules of one place. Which place it is stands in each rule's id; a layer only adds to those before it.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     /// The rules in their order.

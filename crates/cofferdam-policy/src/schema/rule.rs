@@ -29,15 +29,15 @@ pub(super) fn rule(
     names: &mut HashMap<String, Range<usize>>,
 ) -> Option<Rule> {
     let before = walk.found.len();
-    walk.known(table, KEYS, "a rule");
-    let host = host(walk, table, &span);
+    let scope = Scope { table, meant: walk.known(table, KEYS, "a rule"), span: span.clone() };
+    let host = host(walk, &scope);
     let port = port(walk, table, host.as_ref());
     let scheme = walk.word(table, "scheme", Scheme::ALL);
     let methods = methods(walk, table);
     let paths = paths(walk, table);
     let tls = walk.word(table, "tls", TLS);
     let record = walk.word(table, "record", RECORD);
-    let purpose = required(walk, table, "purpose", &span, "say in a few words what it is for");
+    let purpose = required(walk, &scope, "purpose", "say in a few words what it is for");
     let expires = expires(walk, table);
     let name = name(walk, table, names);
     contradictions(
@@ -48,7 +48,7 @@ pub(super) fn rule(
             host: host.as_ref().map(|h| &h.pattern),
             port,
             scheme: scheme.as_ref().map(|s| s.0),
-            tls: tls.clone(),
+            tls: tls.as_ref().map(|t| t.0),
             record: record.as_ref().map(|r| r.0),
         },
     );
@@ -77,30 +77,40 @@ struct FoundHost {
     span: Range<usize>,
 }
 
-fn required<'t>(
-    walk: &mut Walk<'_>,
-    table: &'t DeTable<'_>,
-    key: &str,
-    rule: &Range<usize>,
-    help: &str,
-) -> Option<&'t str> {
-    if table.contains_key(key) {
-        return walk.text(table, key).map(|(text, _)| text);
+/// The rule that is being read.
+struct Scope<'t, 'i> {
+    table: &'t DeTable<'i>,
+    /// Keys that are there, misspelt: not to be called missing as well.
+    meant: Vec<&'static str>,
+    span: Range<usize>,
+}
+
+fn required<'t>(walk: &mut Walk<'_>, scope: &Scope<'t, '_>, key: &str, help: &str) -> Option<&'t str> {
+    if scope.table.contains_key(key) {
+        return walk.text(scope.table, key).map(|(text, _)| text);
     }
-    let error = Diagnostic::new(Class::Missing, rule.clone(), format!("the rule has no `{key}`"));
-    walk.found.push(error.label(format!("`{key}` is missing in this rule")).help(help));
+    if !scope.meant.contains(&key) {
+        missing(walk, &scope.span, key, help);
+    }
     None
 }
 
-fn host(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>) -> Option<FoundHost> {
-    let text = required(walk, table, "host", rule, "name the host, as in `host = \"api.github.com\"`")?;
-    let span = table.get("host")?.span();
+fn missing(walk: &mut Walk<'_>, rule: &Range<usize>, key: &str, help: &str) {
+    let error = Diagnostic::new(Class::Missing, rule.clone(), format!("the rule has no `{key}`"));
+    walk.found.push(error.label(format!("`{key}` is missing in this rule")).help(help));
+}
+
+fn host(walk: &mut Walk<'_>, scope: &Scope<'_, '_>) -> Option<FoundHost> {
+    let text = required(walk, scope, "host", "name the host, as in `host = \"api.github.com\"`")?;
+    let span = scope.table.get("host")?.span();
     match HostPattern::parse(text) {
         Ok((pattern, port)) => Some(FoundHost { pattern, port, span }),
         Err(problem) => {
-            let error = Diagnostic::new(Class::Host, span, format!("`host` names no host: {problem}"));
-            let label = if text.contains("://") { "a host, not a URL" } else { "this" };
-            walk.found.push(error.label(label));
+            let error = Diagnostic::new(Class::Host, span, "`host` names no host that a rule can be about");
+            walk.found.push(match text.contains("://") {
+                true => error.label("this is a URL").help("name the host alone; its paths go into `paths`"),
+                false => error.label(problem.to_string()),
+            });
             None
         }
     }
@@ -143,8 +153,8 @@ fn paths(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<PathPattern>> {
         match PathPattern::parse(text) {
             Ok(pattern) => paths.push(pattern),
             Err(problem) => {
-                let error = Diagnostic::new(Class::Path, span, format!("this is no pattern for paths: {problem}"));
-                walk.found.push(error.label("this"));
+                let error = Diagnostic::new(Class::Path, span, "this is no pattern for paths");
+                walk.found.push(error.label(problem.to_string()));
             }
         }
     }
@@ -157,7 +167,7 @@ fn expires(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Expiry> {
         DeValue::Datetime(when) => match expiry(when) {
             Ok(expiry) => return Some(expiry),
             Err(problem) => {
-                Diagnostic::new(Class::Expiry, value.span(), format!("`expires` is no end: {problem}")).label("this")
+                Diagnostic::new(Class::Expiry, value.span(), "`expires` is no end").label(problem.to_string())
             }
         },
         DeValue::String(text) => {
@@ -168,10 +178,8 @@ fn expires(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Expiry> {
             }
         }
         other => {
-            return {
-                walk.wrong_type("expires", "a date", other, value.span());
-                None
-            };
+            walk.wrong_type("expires", "a date", other, value.span());
+            return None;
         }
     };
     walk.found.push(error);
@@ -200,7 +208,7 @@ struct Found<'f> {
     host: Option<&'f HostPattern>,
     port: Option<u16>,
     scheme: Option<Scheme>,
-    tls: Option<(Tls, Range<usize>)>,
+    tls: Option<Tls>,
     record: Option<Record>,
 }
 
@@ -222,7 +230,7 @@ fn contradictions(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>,
     if matches!(found.scheme, Some(Scheme::Tcp | Scheme::Http)) {
         both("tls", "scheme", "there is no TLS to intercept or to pass", "leave `tls` out");
     }
-    if let Some((Tls::Passthrough, _)) = found.tls {
+    if found.tls == Some(Tls::Passthrough) {
         for key in ["methods", "paths"] {
             both(key, "tls", "what passes is not seen", "leave one of them out");
         }
@@ -233,11 +241,8 @@ fn contradictions(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>,
     // A port that is there and wrong is noted already.
     let has_port = found.port.is_some() || table.contains_key("port");
     if !has_port && found.scheme == Some(Scheme::Tcp) {
-        let error = Diagnostic::new(Class::Missing, rule.clone(), "the rule has no `port`");
-        walk.found.push(error.label("`port` is missing in this rule").help("`tcp` has no port of its own: name it"));
+        missing(walk, rule, "port", "`tcp` has no port of its own: name it");
     } else if !has_port && found.host.is_some_and(HostPattern::is_host_services) {
-        let error = Diagnostic::new(Class::Missing, rule.clone(), "the rule has no `port`");
-        let help = format!("a service of this machine is `{HOST_SERVICES}:PORT`");
-        walk.found.push(error.label("`port` is missing in this rule").help(help));
+        missing(walk, rule, "port", &format!("a service of this machine is `{HOST_SERVICES}:PORT`"));
     }
 }

@@ -33,8 +33,9 @@ impl<'s> Walk<'s> {
         self.reached.1
     }
 
-    /// Notes every key that is none of the known ones.
-    pub(super) fn known(&mut self, table: &DeTable<'_>, known: &[&str], of: &str) {
+    /// Notes every key that is none of the known ones; gives back those that were probably meant.
+    pub(super) fn known<'k>(&mut self, table: &DeTable<'_>, known: &[&'k str], of: &str) -> Vec<&'k str> {
+        let mut meant = Vec::new();
         for (key, _) in table {
             let word: &str = key.get_ref();
             if known.contains(&word) {
@@ -42,10 +43,14 @@ impl<'s> Walk<'s> {
             }
             let error = Diagnostic::new(Class::UnknownKey, key.span(), format!("unknown key `{word}` in {of}"));
             self.found.push(match nearest(word, known.iter().copied()) {
-                Some(near) => error.label(format!("did you mean `{near}`?")),
+                Some(near) => {
+                    meant.push(near);
+                    error.label(format!("did you mean `{near}`?"))
+                }
                 None => error.label("not known to this version of coffer").help(format!("known are {}", listed(known))),
             });
         }
+        meant
     }
 
     /// A table within a table.

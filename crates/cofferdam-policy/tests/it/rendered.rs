@@ -35,23 +35,18 @@ tls = "passthru"
 purpose = "everything"
 name = "api"
 
+[[network.allow]]
+host = "late.example"
+
 [limits]
 memory = "8GiB"
 "#;
 
-const SHOWN: &str = r#"error[missing]: the rule has no `purpose`
- --> policy.toml:3:1
-  |
-3 | [[network.allow]]
-  | ^^^^^^^^^^^^^^^^^ `purpose` is missing in this rule
-  |
-  = help: say in a few words what it is for
-
-error[host]: `host` names no host: the name is not ASCII; its ASCII form is `xn--bcher-kva.example`
+const SHOWN: &str = r#"error[host]: `host` names no host that a rule can be about
  --> policy.toml:4:8
   |
 4 | host = "bücher.example"
-  |        ^^^^^^^^^^^^^^^^ this
+  |        ^^^^^^^^^^^^^^^^ the name is not ASCII; its ASCII form is `xn--bcher-kva.example`
 
 error[unknown-key]: unknown key `prupose` in a rule
  --> policy.toml:5:1
@@ -85,11 +80,11 @@ error[wrong-type]: `expires` is a date
    |
    = help: write it without quotes: `expires = 2027-01-31`
 
-error[host]: `host` names no host: `*.com` would allow a whole top-level domain: name at least two labels after the `*`
+error[host]: `host` names no host that a rule can be about
   --> policy.toml:16:8
    |
 16 | host = "*.com"
-   |        ^^^^^^^ this
+   |        ^^^^^^^ `*.com` would allow a whole top-level domain: name at least two labels after the `*`
 
 error[unknown-value]: `tls` cannot be `passthru`
   --> policy.toml:17:7
@@ -108,10 +103,18 @@ error[name]: two rules are named `api`
 13 | name = "api"
    |        ----- the first
 
-error[unknown-key]: unknown key `limits` in a policy file
-  --> policy.toml:21:2
+error[missing]: the rule has no `purpose`
+  --> policy.toml:21:1
    |
-21 | [limits]
+21 | [[network.allow]]
+   | ^^^^^^^^^^^^^^^^^ `purpose` is missing in this rule
+   |
+   = help: say in a few words what it is for
+
+error[unknown-key]: unknown key `limits` in a policy file
+  --> policy.toml:24:2
+   |
+24 | [limits]
    |  ^^^^^^ not known to this version of coffer
    |
    = help: known are `version`, `network`

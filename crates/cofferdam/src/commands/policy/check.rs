@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cofferdam_core::Timestamp;
+use cofferdam_core::{Bytes, Timestamp};
+use cofferdam_policy::diagnostic::MOST_SHOWN;
 use cofferdam_policy::file::{IN_PROJECT, read, read_in_project};
-use cofferdam_policy::{FileError, LayerKind, Source, parse, render};
+use cofferdam_policy::{FileError, LayerKind, Parsed, Source, parse, render};
+use cofferdam_runtime::plan::Host;
+use serde_json::{Value, json};
 
 use crate::commands::Answer;
 use crate::failure::Failure;
@@ -19,61 +22,88 @@ pub struct CheckArgs {
     /// The file (default: yours, and the current project's whether you trust it or not)
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Print facts as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Checks files.
 pub fn check(args: &CheckArgs, colour: Colour) -> Answer {
     let host = host::host()?;
-    let mut files: Vec<(LayerKind, Result<Source, FileError>)> = Vec::new();
-    let nowhere = match &args.file {
-        Some(file) => {
-            let source =
-                read(file).transpose().ok_or_else(|| Failure::new(format!("there is no {}", file.display())))?;
-            files.push((LayerKind::Person, source));
-            String::new()
-        }
-        None => {
-            let places = super::places(&host)?;
-            let own = read(&places.person).transpose().map(|source| (LayerKind::Person, source));
-            let project = read_in_project(&places.project).transpose().map(|source| (LayerKind::Project, source));
-            files.extend(own.into_iter().chain(project));
-            format!(
-                "no policy: neither {} nor {} is there",
-                places.person.display(),
-                places.project.join(IN_PROJECT).display()
-            )
-        }
-    };
-    if files.is_empty() {
-        output::remark(&output::visible(nowhere.as_bytes()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut wrong = false;
+    let files = files(args, &host)?;
+    let (mut wrong, mut facts) = (false, Vec::new());
     for (layer, source) in files {
         match source {
-            Ok(source) => wrong |= !checked(&source, layer, colour)?,
+            Ok(source) => {
+                let parsed = parse(&source, layer);
+                wrong |= !parsed.diagnostics.is_empty();
+                match args.json {
+                    true => facts.push(as_json(&source, &parsed)),
+                    false => output::print(human(&source, &parsed, colour.stdout()))?,
+                }
+            }
             Err(error) => {
-                output::complain(&error.to_string());
                 wrong = true;
+                match args.json {
+                    true => facts.push(json!({ "unreadable": error.to_string() })),
+                    false => output::complain(&error.to_string()),
+                }
             }
         }
+    }
+    if args.json {
+        output::json(&facts)?;
     }
     Ok(ExitCode::from(u8::from(wrong)))
 }
 
-/// Prints what is wrong with one file; whether nothing is.
-fn checked(source: &Source, layer: LayerKind, colour: Colour) -> Result<bool, Failure> {
-    let parsed = parse(source, layer);
-    let name = output::visible(source.path.as_os_str().as_encoded_bytes());
-    let count = |n: usize, noun| output::counted(u64::try_from(n).unwrap_or(u64::MAX), noun);
-    if parsed.diagnostics.is_empty() {
-        let now = Timestamp::now();
-        let ended = parsed.rules.iter().filter(|rule| rule.is_expired(now)).count();
-        let over = if ended == 0 { String::new() } else { format!(", {ended} of them ended") };
-        output::print(format!("{name}: {}{over}, nothing is wrong\n", count(parsed.rules.len(), "rule")))?;
-        return Ok(true);
+/// What is to be checked; says where there is nothing.
+fn files(args: &CheckArgs, host: &Host) -> Result<Vec<(LayerKind, Result<Source, FileError>)>, Failure> {
+    if let Some(file) = &args.file {
+        let source = read(file).transpose().ok_or_else(|| Failure::new(format!("there is no {}", file.display())))?;
+        return Ok(vec![(LayerKind::Person, source)]);
     }
-    output::print(render(source, &parsed.diagnostics, super::style(colour.stdout())))?;
-    output::print(format!("{name}: {}\n", count(parsed.diagnostics.len(), "error")))?;
-    Ok(false)
+    let places = super::places(host).map_err(|e| e.next("or name a file: coffer policy check FILE"))?;
+    let own = read(&places.person).transpose().map(|source| (LayerKind::Person, source));
+    let project = read_in_project(&places.project).transpose().map(|source| (LayerKind::Project, source));
+    let files: Vec<_> = own.into_iter().chain(project).collect();
+    if files.is_empty() {
+        let (person, project) = (places.person.display(), places.project.join(IN_PROJECT));
+        let line = format!("no policy: neither {person} nor {} is there", project.display());
+        output::remark(&output::visible(line.as_bytes()));
+    }
+    Ok(files)
+}
+
+fn human(source: &Source, parsed: &Parsed, colour: bool) -> String {
+    let name = output::visible(source.path.as_os_str().as_encoded_bytes());
+    let counted = |n: usize, noun| output::counted(u64::try_from(n).unwrap_or(u64::MAX), noun);
+    if !parsed.diagnostics.is_empty() {
+        let errors = render(source, &parsed.diagnostics, super::style(colour));
+        return format!("{errors}{name}: {}\n", counted(parsed.diagnostics.len(), "error"));
+    }
+    let now = Timestamp::now();
+    let ended = parsed.rules.iter().filter(|rule| rule.is_expired(now)).count();
+    let over = if ended == 0 { String::new() } else { format!(", {ended} of them ended") };
+    format!("{name}: {}{over}, nothing is wrong\n", counted(parsed.rules.len(), "rule"))
+}
+
+fn as_json(source: &Source, parsed: &Parsed) -> Value {
+    let errors = parsed.diagnostics.iter().take(MOST_SHOWN).map(|error| {
+        let at = source.position(error.span.start);
+        json!({
+            "class": error.class,
+            "line": at.line,
+            "column": at.column,
+            "message": error.message,
+            "label": error.label,
+            "help": error.help,
+        })
+    });
+    json!({
+        "file": Bytes::from(&*source.path),
+        "rules": parsed.rules.len(),
+        "errors": errors.collect::<Vec<_>>(),
+        "count": parsed.diagnostics.len(),
+    })
 }

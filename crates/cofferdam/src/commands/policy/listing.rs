@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::rule::{Rule, Tls};
+use cofferdam_policy::rule::{Record, Rule, Tls};
 use cofferdam_policy::{LayerKind, Scheme};
 use cofferdam_review::text::fit;
 use serde_json::{Value, json};
@@ -86,16 +86,18 @@ fn allows(rule: &Rule) -> Vec<String> {
         Some(Scheme::Http) => "http ",
         _ => "",
     };
+    let kept = match rule.record {
+        Record::Digest => "",
+        Record::Head => ", heads of bodies kept",
+        Record::Full => ", bodies kept",
+    };
     match &rule.paths {
-        None => vec![format!("{scheme}{what}")],
+        None => vec![format!("{scheme}{what}{kept}")],
         Some(paths) => {
-            paths
-                .iter()
-                .enumerate()
-                .map(|(n, path)| {
-                    if n == 0 { format!("{scheme}{what} {}", path.as_str()) } else { format!("  or {}", path.as_str()) }
-                })
-                .collect()
+            let (first, others) = paths.split_first().map_or(("", &paths[..]), |(first, rest)| (first.as_str(), rest));
+            let mut lines = vec![format!("{scheme}{what} {first}{kept}")];
+            lines.extend(others.iter().map(|path| format!("  or {}", path.as_str())));
+            lines
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct CheckArgs {
     json: bool,
 }
 
+/// A file, or why it was not read.
+type Named = (LayerKind, Result<Source, FileError>);
+
 /// Checks files.
 pub fn check(args: &CheckArgs, colour: Colour) -> Answer {
     let host = host::host()?;
@@ -58,7 +61,7 @@ pub fn check(args: &CheckArgs, colour: Colour) -> Answer {
 }
 
 /// What is to be checked; says where there is nothing.
-fn files(args: &CheckArgs, host: &Host) -> Result<Vec<(LayerKind, Result<Source, FileError>)>, Failure> {
+fn files(args: &CheckArgs, host: &Host) -> Result<Vec<Named>, Failure> {
     if let Some(file) = &args.file {
         let source = read(file).transpose().ok_or_else(|| Failure::new(format!("there is no {}", file.display())))?;
         return Ok(vec![(LayerKind::Person, source)]);

@@ -58,6 +58,8 @@ enum Command {
     Verify(commands::verify::VerifyArgs),
     /// Write a run's evidence in a form for other tools, or as a page
     Export(commands::export::ExportArgs),
+    /// Look at the policy: which rules there are, what is wrong with them, what they would decide
+    Policy(commands::policy::PolicyArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -170,6 +172,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Index(args) => commands::index::index(&args),
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
+        Command::Policy(args) => commands::policy::policy(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),

@@ -47,3 +47,14 @@ pub fn store(host: &Host) -> Store {
         .unwrap_or_else(|| host.home.join(".local/state"));
     Store::at(state.join("cofferdam"))
 }
+
+/// The person's own policy: `$XDG_CONFIG_HOME/cofferdam/policy.toml`, by default in `~/.config` (XDG Base Directory
+/// Specification).
+pub fn person_policy(host: &Host) -> PathBuf {
+    let config = host
+        .var("XDG_CONFIG_HOME")
+        .map(|v| v.as_path().to_owned())
+        .filter(|p| p.is_absolute())
+        .unwrap_or_else(|| host.home.join(".config"));
+    config.join("cofferdam/policy.toml")
+}

@@ -9,6 +9,7 @@ pub mod index;
 pub mod list;
 pub mod log;
 pub mod manual;
+pub mod policy;
 pub mod promote;
 pub mod run;
 pub mod stats;

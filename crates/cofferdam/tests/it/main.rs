@@ -22,6 +22,7 @@ mod kills;
 mod lifetimes;
 mod memory;
 mod network;
+mod policy;
 mod privileged;
 mod promote;
 mod promotion_kills;

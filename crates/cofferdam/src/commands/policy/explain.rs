@@ -1,0 +1,134 @@
+//! `coffer policy explain`.
+
+use std::process::ExitCode;
+
+use cofferdam_core::Timestamp;
+use cofferdam_policy::{Explanation, Layer, Layers, Request, Target, explain as explained};
+
+use super::listing::{facts, place};
+use crate::commands::Answer;
+use crate::host;
+use crate::output::{self, Colour};
+
+/// `coffer policy explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  coffer policy explain https://api.github.com/repos/acme/app/issues\n  \
+    coffer policy explain db.example:5432\nExit codes: 0 the policy allows it; 1 it denies it; 125 an error.")]
+pub struct ExplainArgs {
+    /// A URL, or a host with or without a port
+    #[arg(value_name = "URL|HOST[:PORT]")]
+    target: String,
+    /// The method, in any case (default: GET for a URL)
+    #[arg(long, short, value_name = "METHOD")]
+    method: Option<String>,
+    /// Print facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Decides and explains.
+pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
+    let host = host::host()?;
+    let places = super::places(&host)?;
+    let layers = Layers::read(&places)?;
+    let policy = layers.policy(Layer::default())?;
+    let target = Target::parse(&args.target)?;
+    let method = args.method.as_deref().map(str::to_ascii_uppercase);
+    let request = Request {
+        scheme: target.scheme,
+        host: target.host,
+        port: target.port,
+        method: method.as_deref().or(target.path.map(|_| "GET")),
+        path: target.path,
+        now: Timestamp::now(),
+    };
+    let explanation = explained(&policy, &request);
+    if args.json {
+        output::json(&as_json(&request, &explanation, &layers))?;
+    } else {
+        let person = super::short(&places.person, &places.project, &host.home);
+        let file = if layers.person.is_some() {
+            person
+        } else {
+            format!("{person} (a new file; begin it with `version = 1`)")
+        };
+        output::print(human(
+            &request,
+            &explanation,
+            colour.stdout(),
+            |rule| place(rule, &places.project, &host.home),
+            &file,
+        ))?;
+        super::say_left_out(&layers);
+        output::print(format!("{}\n", super::NOT_ENFORCED))?;
+    }
+    Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
+}
+
+fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers) -> serde_json::Value {
+    let decision = &explanation.decision;
+    serde_json::json!({
+        "request": {
+            "scheme": request.scheme,
+            "host": request.host,
+            "port": request.port,
+            "method": request.method,
+            "path": request.path,
+        },
+        "allowed": decision.allowed,
+        "reason": decision.reason,
+        "says": decision.reason.to_string(),
+        "rule": decision.rule.map(|rule| facts(rule, request.now)),
+        "near": explanation.near.iter().map(|near| serde_json::json!({
+            "rule": facts(near.rule, request.now),
+            "differs": near.differs,
+        })).collect::<Vec<_>>(),
+        "proposal": explanation.rule,
+        "left_out": layers.left_out(),
+        "enforced": false,
+    })
+}
+
+fn human(
+    request: &Request<'_>,
+    explanation: &Explanation<'_>,
+    colour: bool,
+    place: impl Fn(&cofferdam_policy::Rule) -> String,
+    file: &str,
+) -> String {
+    let safe = |text: &str| output::visible(text.as_bytes());
+    let decision = &explanation.decision;
+    let asked = asked(request);
+    if let (true, Some(rule)) = (decision.allowed, decision.rule) {
+        let verdict = output::styled("allowed", "32", colour);
+        return format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n\n", place(rule), safe(&rule.purpose));
+    }
+    let verdict = output::styled("denied", "31", colour);
+    let mut text = format!("{verdict}  {asked}: {}\n", safe(&decision.reason.to_string()));
+    for near in &explanation.near {
+        text.push_str(&format!("  near     {}\n", place(near.rule)));
+        for line in &near.differs {
+            text.push_str(&format!("             {}\n", safe(line)));
+        }
+    }
+    if let Some(rule) = &explanation.rule {
+        // Every line is made of words in their compared form; what came from the person is quoted as TOML.
+        let rule: String = rule.lines().map(|line| format!("{}\n", safe(line))).collect();
+        text.push_str(&format!("\nThis rule in {file} would allow it, once it says what it is for:\n\n{rule}"));
+    }
+    text.push('\n');
+    text
+}
+
+/// What was asked, as a person would write it.
+fn asked(request: &Request<'_>) -> String {
+    let method = request.method.map(|method| format!("{method} ")).unwrap_or_default();
+    let scheme = request.scheme.as_str();
+    let text = match request.path {
+        Some(path) if request.scheme.default_port() == Some(request.port) => {
+            format!("{method}{scheme}://{}{path}", request.host)
+        }
+        path => format!("{method}{scheme}://{}:{}{}", request.host, request.port, path.unwrap_or_default()),
+    };
+    output::visible(text.as_bytes())
+}

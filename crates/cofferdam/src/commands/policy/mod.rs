@@ -1,0 +1,78 @@
+//! `coffer policy`: which rules there are, what is wrong with them, what they would decide, and whose they are.
+
+mod check;
+mod explain;
+mod listing;
+mod show;
+mod trust;
+
+use std::path::Path;
+
+use cofferdam_policy::{Layers, Places, Style, TrustStore};
+use cofferdam_runtime::plan::{Host, project_root};
+
+use super::Answer;
+use crate::failure::Failure;
+use crate::output::{self, Colour};
+
+/// What runs do with a policy in this version; said wherever rules are shown as if they allowed something.
+const NOT_ENFORCED: &str = "This version of coffer enforces \"no network\" in every run, whatever the policy allows.";
+
+/// `coffer policy`.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show everything that is wrong with a policy file
+    Check(check::CheckArgs),
+    /// Show all rules: where they stand, what they allow, why and how long
+    Show(show::ShowArgs),
+    /// Say what the policy decides about a URL or host, and which rule decides
+    Explain(explain::ExplainArgs),
+    /// Trust the project's policy file as it is now
+    Trust(trust::TrustArgs),
+}
+
+/// Answers.
+pub fn policy(args: &PolicyArgs, colour: Colour) -> Answer {
+    match &args.action {
+        Action::Check(args) => check::check(args, colour),
+        Action::Show(args) => show::show(args, colour),
+        Action::Explain(args) => explain::explain(args, colour),
+        Action::Trust(args) => trust::trust(args, colour),
+    }
+}
+
+/// Where the layers of the current project lie.
+fn places(host: &Host) -> Result<Places, Failure> {
+    let store = crate::host::store(host);
+    let project = project_root(host, &store)?;
+    Ok(Places { person: crate::host::person_policy(host), project, trust: TrustStore::at(store.root().join("trust")) })
+}
+
+/// Says in a line why the project's layer contributes nothing, where it does not.
+fn say_left_out(layers: &Layers) {
+    if let Some(line) = layers.left_out() {
+        output::complain(&line);
+    }
+}
+
+/// How errors of files are shown.
+fn style(colour: bool) -> Style {
+    Style { colour, safe: output::visible }
+}
+
+/// A path as people write it: from the project or the home, where it lies there.
+fn short(path: &Path, project: &Path, home: &Path) -> String {
+    let text = match (path.strip_prefix(project), path.strip_prefix(home)) {
+        (Ok(inner), _) => inner.to_owned(),
+        (_, Ok(inner)) => Path::new("~").join(inner),
+        _ => path.to_owned(),
+    };
+    output::visible(text.as_os_str().as_encoded_bytes())
+}

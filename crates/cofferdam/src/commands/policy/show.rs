@@ -1,0 +1,46 @@
+//! `coffer policy show`.
+
+use std::process::ExitCode;
+
+use cofferdam_core::Timestamp;
+use cofferdam_policy::{Layer, Layers};
+
+use super::listing::{Listing, facts};
+use crate::commands::Answer;
+use crate::host;
+use crate::output::{self, Colour};
+
+/// `coffer policy show`.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Print facts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the rules of all layers that count.
+pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
+    let host = host::host()?;
+    let places = super::places(&host)?;
+    let layers = Layers::read(&places)?;
+    let policy = layers.policy(Layer::default())?;
+    let now = Timestamp::now();
+    if args.json {
+        output::json(&serde_json::json!({
+            "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
+            "left_out": layers.left_out(),
+            "enforced": false,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rules: Vec<_> = policy.rules().iter().collect();
+    let listing = Listing { now, project: &places.project, home: &host.home, colour: colour.stdout() };
+    let text = match rules.is_empty() {
+        true => "no rules: nothing may leave\n\n".to_owned(),
+        false => listing.text(&rules),
+    };
+    output::print(text)?;
+    super::say_left_out(&layers);
+    output::print(format!("{}\n", super::NOT_ENFORCED))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -66,6 +66,11 @@ impl NormalPath {
         if path.len() > LONGEST {
             return Err(PathProblem::TooLong);
         }
+        // Most paths: nothing escaped, and nothing after a slash that could be a dot segment or an empty one.
+        let after_slash = |pair: &[u8]| pair[0] == b'/' && matches!(pair[1], b'/' | b'.');
+        if path.bytes().all(is_plain) && !path.as_bytes().windows(2).any(after_slash) {
+            return Ok(NormalPath(path.to_owned()));
+        }
         let mut out = String::with_capacity(path.len());
         let mut segments = rest.split('/').peekable();
         while let Some(segment) = segments.next() {
@@ -107,8 +112,7 @@ impl fmt::Display for NormalPath {
 
 /// Appends a segment with its escapes in normal form.
 fn decode(segment: &str, out: &mut String) -> Result<(), PathProblem> {
-    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'%' | b'\\' | b'#' | b';');
-    if segment.bytes().all(plain) {
+    if segment.bytes().all(is_plain) {
         out.push_str(segment);
         return Ok(());
     }
@@ -164,6 +168,11 @@ pub(crate) fn escape(mut after: impl Iterator<Item = u8>) -> Result<u8, PathProb
         0 => Err(PathProblem::Nul),
         byte => Ok(byte),
     }
+}
+
+/// What stands in a normal path as it was sent, wherever it stands.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b'#' | b';')
 }
 
 /// RFC 3986, section 2.3.

@@ -75,7 +75,7 @@ const TABLE: &[(&str, &[&str])] = &[
           "**/.github/copilot-instructions.md", "**/.github/instructions/**", "**/.github/prompts/**", "**/.github/agents/**", "**/.github/chatmodes/**", ".mcp.json", "mcp.json",
           "**/.junie/**", "SKILL.md"]),
     ("it sets what Cofferdam lets runs in this project do",
-        &["cofferdam.toml"]),
+        &["cofferdam.toml", "**/.cofferdam/policy.toml"]),
     ("git takes filters, drivers, addresses or settings from it",
         &[".gitattributes", ".gitmodules", ".gitconfig", ".lfsconfig"]),
 ];
@@ -159,6 +159,8 @@ mod tests {
             "sub/.cursor/rules/a.mdc",
             ".mcp.json",
             "cofferdam.toml",
+            ".cofferdam/policy.toml",
+            "sub/.cofferdam/policy.toml",
             ".gitattributes",
             ".gitmodules",
             ".tool-versions",

@@ -295,8 +295,8 @@ fn no_hand_made_layer_leads_out_of_the_tree() {
 #[test]
 fn depth_is_no_way_to_be_passed_over_or_to_stop_anything() {
     let repo = Repo::new();
-    // Deeper than PATH_MAX takes: two thousand directories, 12 kB of path.
-    let deep = "import os\nfor n in range(2000):\n os.mkdir('depth'); os.chdir('depth')\nopen('bottom.txt', 'w').write('deep\\n')\n";
+    // Deeper than PATH_MAX takes: a thousand directories, 6 kB of path.
+    let deep = "import os\nfor n in range(1000):\n os.mkdir('depth'); os.chdir('depth')\nopen('bottom.txt', 'w').write('deep\\n')\n";
     let run = repo.edit(&format!("echo fine > fine.txt; python3 -c \"{deep}\""));
     let said = repo.expect(0, &["diff", "--name-only"]);
     assert!(said.contains("depth/depth/bottom.txt"), "{}", &said[..200.min(said.len())]);
@@ -309,7 +309,7 @@ fn depth_is_no_way_to_be_passed_over_or_to_stop_anything() {
         find.arg(at).args(["-name", "bottom.txt", "-printf", "%d\n"]);
         finish(find, b"").out()
     };
-    assert_eq!(find(repo.path("depth")), "2000\n");
+    assert_eq!(find(repo.path("depth")), "1000\n");
     repo.expect(0, &["undo"]);
     assert!(!repo.path("depth").exists());
     repo.expect(0, &["discard", "--yes"]);

@@ -55,13 +55,16 @@ pub fn read_mapped(pid: Pid, address: u64, limit: usize) -> io::Result<Vec<u8>> 
         at = at.wrapping_add(room as u64);
         left -= room;
     }
-    let mut out = vec![0u8; limit];
+    let mut out = Vec::<u8>::with_capacity(limit);
     let local = libc::iovec { iov_base: out.as_mut_ptr().cast(), iov_len: limit };
     let count = remote.len() as libc::c_ulong;
-    // SAFETY: `local` describes `out`, `remote` has `count` elements, which are only interpreted in the other process.
+    // SAFETY: `local` describes the room in `out`, `remote` has `count` elements, which are only interpreted in the other
+    // process.
     let got =
         unsafe { libc::process_vm_readv(pid.as_raw_nonzero().get(), &raw const local, 1, remote.as_ptr(), count, 0) };
-    out.truncate(usize::try_from(check(got as libc::c_long)?).unwrap_or(0));
+    let got = usize::try_from(check(got as libc::c_long)?).unwrap_or(0);
+    // SAFETY: the kernel has written the first `got` bytes, of which there are no more than `limit`.
+    unsafe { out.set_len(got) };
     Ok(out)
 }
 

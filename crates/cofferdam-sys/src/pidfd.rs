@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::check;
 
 /// `struct pidfd_info` in its first published size.
@@ -50,6 +52,12 @@ pub fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
         Err(e) if matches!(e.raw_os_error(), Some(libc::ESRCH | libc::ENOTTY | libc::EINVAL)) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a process has ended, reaped or not (`pidfd_open(2)`, "poll"). One that cannot be asked has not.
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
+use cofferdam_sys::pidfd;
 use cofferdam_sys::ptrace::{self, Change, Watchdog};
 use cofferdam_sys::seccomp::{self, Answer, Notification};
 use cofferdam_sys::signals;
@@ -156,10 +157,10 @@ impl Execs {
                 Err(Errno::SRCH) => return Ok(()),
                 Err(_) => None, // not the first thread of its process, or no descriptor is left
             };
+            let process = if pidfd.is_some() { caller } else { process_of(caller) };
             match self.seize(listener, call, caller, tell)? {
                 Attempt::Seized => {
                     let stranger = !seccomp::is_valid(listener, call.id);
-                    let process = if pidfd.is_some() { caller } else { process_of(caller) };
                     let entry = Pending { process, pidfd, given, since: Instant::now(), interrupted: false, stranger };
                     self.pending.insert(call.pid, entry);
                     if stranger {
@@ -168,7 +169,6 @@ impl Execs {
                 }
                 Attempt::Gone => return Ok(()),
                 Attempt::Refused => {
-                    let process = if pidfd.is_some() { caller } else { process_of(caller) };
                     let entry = Unconfirmed {
                         process,
                         pidfd: pidfd.or_else(|| pidfd_open(process, PidfdFlags::empty()).ok()),
@@ -332,7 +332,7 @@ impl Execs {
         }
         let now = identity(waiting.process);
         let executed = now.is_some() && now != waiting.before;
-        let ended = now.is_none() && waiting.pidfd.as_ref().is_none_or(has_ended);
+        let ended = now.is_none() && waiting.pidfd.as_ref().is_none_or(|fd| pidfd::has_ended(fd.as_fd()));
         let thread = Pid::from_raw(number.cast_signed()).unwrap_or(waiting.process);
         let failed = back || waiting.since.elapsed() > UNCONFIRMED && !is_in_call(thread, waiting.call);
         if !(executed || ended || failed) {
@@ -379,9 +379,4 @@ fn process_of(thread: Pid) -> Pid {
 /// Whether this process traces a thread.
 fn is_traced(thread: Pid) -> bool {
     status(thread, "TracerPid") == Some(rustix::process::getpid().as_raw_nonzero().get())
-}
-
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::event::{Counted, EventKind, ExitSource, Link, ProcessExit, ProcessImage, Statement};
 use cofferdam_sys::pidfd;
-use rustix::event::{PollFd, PollFlags, Timespec, epoll};
+use rustix::event::{Timespec, epoll};
 use rustix::fs::{fstat, fstatfs};
 use rustix::process::Signal;
 
@@ -191,13 +191,8 @@ pub(super) fn is_another(known: &OwnedFd, executed: Option<&OwnedFd>, ended: boo
     match (inode(known), executed.and_then(inode)) {
         (Some(known), Some(executed)) => known != executed,
         // Of one that had ended when its exec was told, the end has not been told yet: it is the one that is known.
-        _ => !ended && has_ended(known),
+        _ => !ended && pidfd::has_ended(known.as_fd()),
     }
-}
-
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Executable, ProcessExec, StreamKind};
 use cofferdam_enclosure::{Executed, Seen};
+use cofferdam_sys::pidfd;
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::commands::is_readable;
 use super::completeness::{Census, Remembered};
 use super::images::{Found, Images};
 use super::names::{Ledger, Names, difference};
@@ -354,8 +354,7 @@ impl Processes {
     /// Whether a process has ended, heard of or not.
     pub(super) fn has_ended(&self, pid: u32) -> bool {
         let Some(process) = self.known.get(&pid) else { return true };
-        let readable = |fd: &OwnedFd| is_readable(fd.as_fd()).unwrap_or(false);
-        process.ended.is_some() || process.pidfd.as_ref().is_some_and(readable)
+        process.ended.is_some() || process.pidfd.as_ref().is_some_and(|fd| pidfd::has_ended(fd.as_fd()))
     }
 
     /// Programs of another architecture that were executed, the first few.

@@ -166,16 +166,16 @@ impl Live {
         Ok(Look::Moving)
     }
 
-    /// The content of a hidden file and its stamp, where the layer has it, with up to `most` bytes, and nobody writes to it.
+    /// The text of a hidden file and its stamp, where the layer has it, with up to `most` bytes, and nobody writes to it.
     /// (Of two states within one tick of the clock that stamps inodes the stamp is the same.)
-    pub fn hidden_file(&mut self, path: &Bytes, most: u64) -> Option<(Stamp, Vec<u8>)> {
+    pub fn hidden_text(&mut self, path: &Bytes, most: u64) -> Option<(Stamp, Vec<u8>)> {
         if !beneath::is_plain(&path.0) {
             return None;
         }
         let (directory, name) = beneath::split(&path.0);
         let directory = beneath::open_directory_path(self.layers.upper_fd(), directory).ok()?;
-        let (entry, content) = read::whole(directory.as_fd(), name, most).ok()??;
-        Some((Stamp::of(&entry), content))
+        let content = read::file(directory.as_fd(), name, most).ok()??;
+        content.text.filter(|_| content.stable).map(|text| (Stamp::of(&content.entry), text))
     }
 
     /// The base of a path, with a digest for a link and for a file of up to [`LARGEST_READ`] whose content is to be had.
@@ -264,7 +264,7 @@ pub fn text_of(layers: &Layers, path: &Bytes, entry: &Entry) -> Option<Vec<u8>> 
     let (directory, name) = beneath::split(&path.0);
     let directory = beneath::open_directory_path(layers.upper_fd(), directory).ok()?;
     // What cannot be read has no version; the change set itself says why where it matters.
-    let content = read::file(directory.as_fd(), name).ok()??;
+    let content = read::file(directory.as_fd(), name, LARGEST_TEXT).ok()??;
     if content.digest == entry.digest { content.text } else { None }
 }
 
@@ -274,7 +274,7 @@ fn seen(here: &Here, name: &[u8], found: &RealEntry) -> Result<Option<Seen>, Err
         Seen { entry: found.entry(), stamp: stamp(found), text: None, stable: true, empty: false, hides: false };
     match found.kind {
         FileKind::File => {
-            let Some(content) = read::file(here.fd(), name)? else { return Ok(None) };
+            let Some(content) = read::file(here.fd(), name, LARGEST_TEXT)? else { return Ok(None) };
             seen.entry = Entry { digest: content.digest, ..content.entry.entry() };
             seen.stamp = if content.stable { stamp(&content.entry) } else { None };
             seen.text = content.text;

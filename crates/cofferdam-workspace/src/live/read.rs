@@ -8,7 +8,7 @@ use cofferdam_core::change::{Digest, FileKind};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::{LARGEST_READ, LARGEST_TEXT};
+use super::LARGEST_READ;
 use crate::beneath;
 use crate::entry::{self, RealEntry};
 
@@ -20,22 +20,22 @@ pub(super) struct Content {
     pub entry: RealEntry,
     /// Absent where the file is too large to be read while the run waits.
     pub digest: Option<Digest>,
-    /// All of it, where it is a text of moderate size.
+    /// All of it, where it is a text of up to the size that was asked for.
     pub text: Option<Vec<u8>>,
     /// Nobody wrote to it meanwhile.
     pub stable: bool,
 }
 
 /// Reads a file of a directory. Where it changes meanwhile it is read once more, and that is the answer. `None` where it
-/// is no regular file any more.
-pub(super) fn file(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Content>, Errno> {
-    match once(directory, name)? {
-        Some(content) if !content.stable => once(directory, name),
+/// is no regular file any more. The text is of up to `largest_text` bytes.
+pub(super) fn file(directory: BorrowedFd<'_>, name: &[u8], largest_text: u64) -> Result<Option<Content>, Errno> {
+    match once(directory, name, largest_text)? {
+        Some(content) if !content.stable => once(directory, name, largest_text),
         other => Ok(other),
     }
 }
 
-fn once(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Content>, Errno> {
+fn once(directory: BorrowedFd<'_>, name: &[u8], largest_text: u64) -> Result<Option<Content>, Errno> {
     let fd = match beneath::open_read(directory, name) {
         Ok(fd) => fd,
         // A socket answers so; a link or nothing may have taken the file's place.
@@ -53,7 +53,7 @@ fn once(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Content>, Errno
     let file = File::from(fd);
     // One byte more than there should be shows that it grew.
     let bound = before.size + 1;
-    let (digest, read, text) = if before.size <= LARGEST_TEXT {
+    let (digest, read, text) = if before.size <= largest_text {
         let mut all = Vec::with_capacity(usize::try_from(bound).unwrap_or_default());
         (&file).take(bound).read_to_end(&mut all).map_err(errno)?;
         let digest = Digest(Sha256::digest(&all).into());
@@ -66,21 +66,6 @@ fn once(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Content>, Errno
     let stable =
         read == before.size && (after.size, after.ctime, after.mtime) == (before.size, before.ctime, before.mtime);
     Ok(Some(Content { entry: RealEntry { size: read, ..after }, digest: Some(digest), text, stable }))
-}
-
-/// All of a regular file of a directory, of up to `most` bytes; `None` where it is none, or changes meanwhile.
-pub(super) fn whole(directory: BorrowedFd<'_>, name: &[u8], most: u64) -> Result<Option<(RealEntry, Vec<u8>)>, Errno> {
-    let fd = beneath::open_read(directory, name)?;
-    let before = entry::stat_fd(&fd)?.entry;
-    if before.kind != FileKind::File || before.size > most {
-        return Ok(None);
-    }
-    let file = File::from(fd);
-    let mut all = Vec::with_capacity(usize::try_from(before.size + 1).unwrap_or_default());
-    (&file).take(before.size + 1).read_to_end(&mut all).map_err(errno)?;
-    let after = entry::stat_fd(&file)?.entry;
-    let stable = (all.len() as u64, after.ctime, after.mtime) == (before.size, before.ctime, before.mtime);
-    Ok(stable.then_some((after, all)))
 }
 
 /// The digest of at most `bound` bytes, and how many there were.

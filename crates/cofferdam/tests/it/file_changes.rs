@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::change::{Change, Class, FileKind};
-use cofferdam_core::event::{BlobRef, Chain, Chains, Event, EventKind, is_same};
+use cofferdam_core::event::{BlobRef, Chain, Chains, Event, EventKind, TestResult, is_same};
 use cofferdam_evidence::{BlobStore, read_events};
 use cofferdam_workspace::{ChangeOptions, Layers, change_set};
 use rustix::process::Signal;
@@ -330,6 +330,10 @@ fn a_parent_that_swaps_with_a_link_shows_nothing_from_outside() {
     assert!(swaps > 1, "never looked at while they swapped: {}", got.out());
 }
 
+fn test_results(log: &Log) -> impl Iterator<Item = &TestResult> {
+    log.events.iter().filter_map(|e| if let EventKind::TestResult(result) = &e.what { Some(result) } else { None })
+}
+
 #[test]
 fn a_report_of_tests_is_read() {
     let repo = Repo::new();
@@ -338,11 +342,7 @@ fn a_report_of_tests_is_read() {
         Steps::begin(&repo, &format!("echo '{xml}' > report.xml; echo '<svg/>' > a.svg; echo mark > mark; read _"));
     steps.after("mark", "File 644 mark\n");
     let log = settled(&repo, &steps.end());
-    let results: Vec<_> = log
-        .events
-        .iter()
-        .filter_map(|e| if let EventKind::TestResult(result) = &e.what { Some(result) } else { None })
-        .collect();
+    let results: Vec<_> = test_results(&log).collect();
     let [result] = results[..] else { panic!("{results:?}") };
     assert_eq!((result.framework.as_str(), &result.report), ("junit", &Some("report.xml".into())));
     assert_eq!((result.passed, result.failed, result.skipped), (1, 1, 1));
@@ -373,12 +373,7 @@ fn a_report_in_an_ignored_directory_is_read() {
     let mut steps = Steps::begin(&repo, &script);
     steps.after("mark", "File 644 mark\n");
     let log = settled(&repo, &steps.end());
-    let results: Vec<_> = log
-        .events
-        .iter()
-        .filter_map(|e| if let EventKind::TestResult(result) = &e.what { Some(result) } else { None })
-        .map(|result| (result.report.clone().unwrap(), result.passed))
-        .collect();
+    let results: Vec<_> = test_results(&log).map(|result| (result.report.clone().unwrap(), result.passed)).collect();
     let report = cofferdam_core::Bytes::from("target/nextest/junit.xml");
     assert_eq!(results, [(report.clone(), 1), (report, 5)]);
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::change::{Entry, FileKind};
-use cofferdam_core::event::{EventKind, Link, is_same};
+use cofferdam_core::event::{EventKind, Link, TestResult, is_same};
 use cofferdam_evidence::{BlobStore, Log};
 use cofferdam_review::testrun;
 use cofferdam_workspace::{Captured, Layers, Live, Look, Seen, WorkspaceError};
@@ -192,10 +192,16 @@ impl Files {
     }
 
     fn look_at_report(&mut self, log: &mut Log, path: &Bytes) -> Result<(), RecordError> {
-        if let Some(result) = self.reports.look(&mut self.live, path) {
-            let cause = self.suspects.0.first().copied().unwrap_or(0);
-            log.append(Some((cause, Link::Window)), EventKind::TestResult(result))?;
+        match self.reports.look(&mut self.live, path) {
+            Some(result) => self.reported(log, result),
+            None => Ok(()),
         }
+    }
+
+    /// Records what a report says of tests.
+    fn reported(&self, log: &mut Log, result: TestResult) -> Result<(), RecordError> {
+        let cause = self.suspects.0.first().copied().unwrap_or(0);
+        log.append(Some((cause, Link::Window)), EventKind::TestResult(result))?;
         Ok(())
     }
 
@@ -245,8 +251,7 @@ impl Files {
                 .filter(|text| text.trim_ascii_start().starts_with(b"<"))
                 .and_then(|text| testrun::report(&path, text))
             {
-                let cause = self.suspects.0.first().copied().unwrap_or(0);
-                log.append(Some((cause, Link::Window)), EventKind::TestResult(result))?;
+                self.reported(log, result)?;
             }
         }
         if expand {

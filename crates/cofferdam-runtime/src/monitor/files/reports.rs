@@ -30,7 +30,7 @@ impl Reports {
         if !is_report(&path.0) || self.0.len() >= MOST && !self.0.contains_key(path) {
             return None;
         }
-        let (stamp, content) = live.hidden_file(path, LARGEST)?;
+        let (stamp, content) = live.hidden_text(path, LARGEST)?;
         if self.0.get(path) == Some(&stamp) {
             return None;
         }

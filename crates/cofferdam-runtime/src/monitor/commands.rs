@@ -171,7 +171,7 @@ impl Commands {
             })?;
         }
         for executed in seen {
-            begin(executed, outputs.as_mut(), arguments, told, (recorder, processes));
+            begin(executed, outputs.as_mut(), arguments, told, recorder, processes);
         }
         self.finished(finished, recorder)?;
         Ok(ended)
@@ -271,7 +271,7 @@ impl Commands {
                     Ok(executed) => {
                         executed
                             .into_iter()
-                            .for_each(|e| begin(e, outputs.as_mut(), arguments, told, (recorder, processes)));
+                            .for_each(|e| begin(e, outputs.as_mut(), arguments, told, recorder, processes));
                     }
                     Err(e) => failed = Some(Failure::from(e)),
                 }
@@ -339,7 +339,8 @@ fn begin(
     outputs: Option<&mut Outputs>,
     arguments: &mut BTreeMap<u64, Vec<Bytes>>,
     told: &mut Told,
-    (recorder, processes): (&mut Recorder, &Processes),
+    recorder: &mut Recorder,
+    processes: &Processes,
 ) {
     told.executed(seq, cause);
     if terminal {

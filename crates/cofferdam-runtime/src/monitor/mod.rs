@@ -49,7 +49,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(crate) fn main(link: Link) -> i32 {
     let Link { channel, relay, terminal, enclosure } = link;
     // While the client decides what is to run: init has no children before it knows.
-    let watch = enclosure.as_ref().ok().map(ProcessWatch::begin);
+    let enclosure = enclosure.map(|enclosure| (ProcessWatch::begin(&enclosure), enclosure));
     let (memory, locks, home) = match channel.receive::<Ask>() {
         Ok(Received::Message(Ask::Start { home }, fds)) => {
             let mut fds = fds.into_iter();
@@ -63,8 +63,8 @@ pub(crate) fn main(link: Link) -> i32 {
         Ok(run) => run,
         Err(e) => return told(&channel, &Tell::NotRecorded(format!("the plan cannot be read: {e}"))),
     };
-    let enclosure = match enclosure {
-        Ok(enclosure) => enclosure,
+    let (watch, enclosure) = match enclosure {
+        Ok(both) => both,
         Err(e) => {
             run.remove();
             return told(&channel, &Tell::NotEnclosed(e));
@@ -76,13 +76,12 @@ pub(crate) fn main(link: Link) -> i32 {
         relay: relay.map(Relay::new),
         terminal,
         renames: None,
-        watch,
         commands: None,
         begun: None,
         run,
         recorder: None,
     };
-    let told_of = match monitor.go_through() {
+    let told_of = match monitor.go_through(watch) {
         Ok(()) => return 0,
         Err(failure) => monitor.give_up(failure),
     };
@@ -126,7 +125,6 @@ struct Monitor {
     relay: Option<Relay>,
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
     renames: Option<Renames>,
-    watch: Option<io::Result<ProcessWatch>>,
     commands: Option<Commands>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
@@ -149,11 +147,11 @@ impl Ending {
 }
 
 impl Monitor {
-    fn go_through(&mut self) -> Result<(), Failure> {
+    fn go_through(&mut self, watch: io::Result<ProcessWatch>) -> Result<(), Failure> {
         // The clock that stamps inodes, before the overlay is mounted: what changed later may have been seen inside.
         let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
-        self.follow_processes()?;
+        self.follow_processes(watch?)?;
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
             self.wait_ready()?;
@@ -193,11 +191,10 @@ impl Monitor {
     }
 
     /// Before init knows what to do: it is known then who it is, and its children are heard of.
-    fn follow_processes(&mut self) -> Result<(), Failure> {
+    fn follow_processes(&mut self, watch: ProcessWatch) -> Result<(), Failure> {
         let plan = &self.run.plan.enclosure;
         let environment: Vec<_> = plan.env.iter().map(record::name_of).collect();
         let kept = Store::of_run(&self.run.directory).executables();
-        let watch = self.watch.take().unwrap_or_else(|| ProcessWatch::begin(&self.enclosure))?;
         alive::note(&self.run.directory, watch.init())?;
         self.commands = Some(Commands::new(watch, &environment, &kept)?);
         Ok(())

@@ -40,21 +40,17 @@ pub fn host() -> Result<Host, HostError> {
 /// The person's store: `$XDG_STATE_HOME/cofferdam`, by default `~/.local/state/cofferdam` (XDG Base Directory
 /// Specification).
 pub fn store(host: &Host) -> Store {
-    let state = host
-        .var("XDG_STATE_HOME")
-        .map(|v| v.as_path().to_owned())
-        .filter(|p| p.is_absolute())
-        .unwrap_or_else(|| host.home.join(".local/state"));
-    Store::at(state.join("cofferdam"))
+    Store::at(base_directory(host, "XDG_STATE_HOME", ".local/state").join("cofferdam"))
 }
 
 /// The person's own policy: `$XDG_CONFIG_HOME/cofferdam/policy.toml`, by default in `~/.config` (XDG Base Directory
 /// Specification).
 pub fn person_policy(host: &Host) -> PathBuf {
-    let config = host
-        .var("XDG_CONFIG_HOME")
-        .map(|v| v.as_path().to_owned())
-        .filter(|p| p.is_absolute())
-        .unwrap_or_else(|| host.home.join(".config"));
-    config.join("cofferdam/policy.toml")
+    base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/policy.toml")
+}
+
+/// The directory that a variable names, where it names an absolute one; else the usual one in the home.
+fn base_directory(host: &Host, variable: &str, usual: &str) -> PathBuf {
+    let named = host.var(variable).map(|v| v.as_path().to_owned()).filter(|p| p.is_absolute());
+    named.unwrap_or_else(|| host.home.join(usual))
 }

@@ -46,10 +46,10 @@ pub fn runs_tests(argv: &[Bytes]) -> bool {
     let words: Vec<String> = argv.iter().map(|a| String::from_utf8_lossy(&a.0).into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let Some(at) = program(&words) else { return false };
-    tests(base(words[at]), &words[at + 1..])
+    is_tester(base(words[at]), &words[at + 1..])
 }
 
-fn tests(name: &str, rest: &[&str]) -> bool {
+fn is_tester(name: &str, rest: &[&str]) -> bool {
     let name = name.strip_suffix(".exe").unwrap_or(name);
     if ALWAYS.contains(&name) {
         return true;
@@ -96,11 +96,11 @@ fn of_node(rest: &[&str]) -> bool {
     let Some(at) = rest.iter().position(|word| !word.starts_with('-')) else { return false };
     let script = base(rest[at]);
     let script = [".js", ".mjs", ".cjs"].iter().find_map(|end| script.strip_suffix(end)).unwrap_or(script);
-    tests(script.strip_suffix("-cli").unwrap_or(script), &rest[at + 1..])
+    is_tester(script.strip_suffix("-cli").unwrap_or(script), &rest[at + 1..])
 }
 
 #[cfg(test)]
-mod tests_of_runners {
+mod tests {
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ mod sockets;
 mod system;
 mod toolchains;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, RunPlan, Stdio};
 use cofferdam_core::{Bytes, RunId};
@@ -42,6 +42,11 @@ impl Host {
     /// A variable of the person's environment.
     pub fn var(&self, name: &str) -> Option<&Bytes> {
         self.env.iter().find(|(n, _)| n.0 == name.as_bytes()).map(|(_, v)| v)
+    }
+
+    /// A path for the person to read, with the home as `~`.
+    pub fn short(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.home).map_or_else(|_| path.to_owned(), |inner| Path::new("~").join(inner))
     }
 }
 

@@ -2,6 +2,7 @@
 //! interpreters that they lead to.
 
 mod configuration;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -10,44 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use cofferdam_core::plan::{Access, Mount};
-use serde::Deserialize;
 
 use self::configuration::Share;
+pub use self::table::Toolchain;
+use self::table::table;
 use crate::plan::Host;
 use crate::plan::project::KEEPS_SECRETS;
 
-/// `data/toolchains.toml`, as build.rs translates it.
-const TABLE: &str = include_str!(concat!(env!("OUT_DIR"), "/toolchains.json"));
-
 /// Directories of a home that hold many things: never exposed as a whole because one tool lies in them.
 const SHARED: &[&str] = &["", ".local", ".local/share", ".local/lib", ".config", ".cache", ".var", "snap", "Library"];
-
-/// One entry of the table. The file says what the fields mean.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Toolchain {
-    /// How it is called.
-    pub name: String,
-    env: Option<String>,
-    root: String,
-    #[serde(default)]
-    read_only: Vec<String>,
-    #[serde(default)]
-    caches: Vec<String>,
-    #[serde(default)]
-    clean: Vec<String>,
-    #[serde(default)]
-    keep: Vec<String>,
-    #[serde(default)]
-    secrets: Vec<String>,
-    #[serde(default)]
-    pass: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Table {
-    toolchain: Vec<Toolchain>,
-}
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -66,12 +38,11 @@ pub(super) struct Found {
 
 /// Looks at the host.
 pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Result<Found, serde_json::Error> {
-    let table: Table = serde_json::from_str(TABLE)?;
+    let table = table()?;
     let mut found = Found::default();
     for entry in &table.toolchain {
-        let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
-        let by_name = entry.env.as_ref().filter(|_| named.is_some());
-        let base = named.unwrap_or_else(|| host.home.join(&entry.root));
+        let by_name = entry.env.as_ref().filter(|name| host.var(name).is_some());
+        let base = entry.base(host);
         if !base.is_absolute() || base.symlink_metadata().is_err() || keeps_secrets(host, &base) {
             continue;
         }
@@ -116,15 +87,11 @@ pub(super) fn discover(host: &Host, root: &Path, notes: &mut Vec<String>) -> Res
 /// The configuration files that come in only without credentials: where they lie on this host, if they are there.
 pub(crate) fn clean_configuration(host: &Host) -> Vec<PathBuf> {
     // A table that does not read ends the run where it is resolved.
-    let Ok(table) = serde_json::from_str::<Table>(TABLE) else { return Vec::new() };
-    let place = |entry: &Toolchain| {
-        let named = entry.env.as_deref().and_then(|name| host.var(name)).map(|v| v.as_path().to_owned());
-        named.unwrap_or_else(|| host.home.join(&entry.root))
-    };
+    let Ok(table) = table() else { return Vec::new() };
     table
         .toolchain
         .iter()
-        .flat_map(|entry| entry.clean.iter().map(|part| place(entry).join(part)))
+        .flat_map(|entry| entry.clean.iter().map(|part| entry.base(host).join(part)))
         .filter(|path| path.is_absolute() && path.exists())
         .collect()
 }
@@ -140,7 +107,7 @@ impl Found {
     /// A file of configuration: all of it, a part, or nothing.
     fn configure(&mut self, host: &Host, path: &Path, keep: &[String], notes: &mut Vec<String>) {
         let Some(text) = configuration::read(path) else { return };
-        let name = configuration::shortened(&host.home, path);
+        let name = host.short(path).display().to_string();
         match configuration::share(&text, keep) {
             Share::Whole => self.show(path),
             Share::Part { content, dropped } => {
@@ -158,7 +125,7 @@ impl Found {
         for path in configuration::matching(base, pattern) {
             let clean = configuration::read(&path).is_some_and(|text| !configuration::holds_secret(&text));
             if !clean && self.hidden.insert(path.clone()) {
-                notes.push(format!("{} is hidden: it holds a token", configuration::shortened(&host.home, &path)));
+                notes.push(format!("{} is hidden: it holds a token", host.short(&path).display()));
             }
         }
     }

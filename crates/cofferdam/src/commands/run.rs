@@ -148,7 +148,7 @@ impl Voice {
                 "{} {} in {} · copy-on-write · no network",
                 self.mark(&plan.run),
                 output::visible(plan.agent.as_bytes()),
-                output::visible(shortened(host, plan.project.as_path()).as_bytes()),
+                output::visible(host.short(plan.project.as_path()).as_os_str().as_encoded_bytes()),
             ));
             for note in &plan.notes {
                 output::remark(&format!("  note        {}", output::visible(note.as_bytes())));
@@ -229,12 +229,4 @@ fn lines(summary: &Summary) -> Vec<String> {
         out.push("  next        coffer log · coffer diff · coffer promote · coffer discard".to_owned());
     }
     out
-}
-
-/// A path with the home as `~`.
-pub fn shortened(host: &Host, path: &std::path::Path) -> String {
-    match path.strip_prefix(&host.home) {
-        Ok(rest) => format!("~/{}", rest.display()),
-        Err(_) => path.display().to_string(),
-    }
 }

@@ -1,7 +1,5 @@
 //! Configuration of toolchains: what of it comes in, and where a credential in it would be seen.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Largest configuration file that is looked at, in bytes. A larger one stays outside.
@@ -99,14 +97,6 @@ pub(super) fn holds_secret(text: &[u8]) -> bool {
         .skip(1)
         .any(|rest| rest.split(['/', '"', '\'', ' ', '\n']).next().is_some_and(|authority| authority.contains('@')));
     named || in_url
-}
-
-/// A path for the person to read, with the home as `~`.
-pub(super) fn shortened(home: &Path, path: &Path) -> String {
-    match path.strip_prefix(home) {
-        Ok(inner) => format!("~/{}", inner.display()),
-        Err(_) => OsStr::from_bytes(path.as_os_str().as_bytes()).to_string_lossy().into_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Explanation, Layer, Layers, Request, Target, explain as explained};
+use cofferdam_policy::{Explanation, Layers, Request, Target, explain as explained};
 
+use super::Read;
 use super::listing::{facts, place};
 use crate::commands::Answer;
-use crate::host;
 use crate::output::{self, Colour};
 
 /// `coffer policy explain`.
@@ -28,10 +28,7 @@ pub struct ExplainArgs {
 
 /// Decides and explains.
 pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
-    let host = host::host()?;
-    let places = super::places(&host)?;
-    let layers = Layers::read(&places)?;
-    let policy = layers.policy(Layer::default())?;
+    let Read { host, places, layers, policy } = super::read()?;
     let target = Target::parse(&args.target)?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
     let request = Request {
@@ -46,7 +43,7 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
     if args.json {
         output::json(&as_json(&request, &explanation, &layers))?;
     } else {
-        let person = super::short(&places.person, &places.project, &host.home);
+        let person = super::short(&places.person, &places.project, &host);
         let file = if layers.person.is_some() {
             person
         } else {
@@ -56,7 +53,7 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             &request,
             &explanation,
             colour.stdout(),
-            |rule| place(rule, &places.project, &host.home),
+            |rule| place(rule, &places.project, &host),
             &file,
         ))?;
         super::say_left_out(&layers);

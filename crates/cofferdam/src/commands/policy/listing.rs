@@ -6,6 +6,7 @@ use cofferdam_core::Timestamp;
 use cofferdam_policy::rule::{Record, Rule, Tls};
 use cofferdam_policy::{LayerKind, Scheme};
 use cofferdam_review::text::fit;
+use cofferdam_runtime::plan::Host;
 use serde_json::{Value, json};
 
 use crate::output;
@@ -17,7 +18,7 @@ const PURPOSE: usize = 72;
 pub struct Listing<'a> {
     pub now: Timestamp,
     pub project: &'a Path,
-    pub home: &'a Path,
+    pub host: &'a Host,
     pub colour: bool,
 }
 
@@ -28,7 +29,7 @@ impl Listing<'_> {
         for layer in [LayerKind::Person, LayerKind::Project, LayerKind::CommandLine] {
             let own: Vec<&&Rule> = rules.iter().filter(|rule| rule.id.layer == layer).collect();
             let Some(first) = own.first() else { continue };
-            let file = first.id.file.as_deref().map(|file| super::short(file, self.project, self.home));
+            let file = first.id.file.as_deref().map(|file| super::short(file, self.project, self.host));
             let title = file.map_or_else(|| layer.to_string(), |file| format!("{layer}  {file}"));
             out.push_str(&format!("{}\n", output::styled(&title, "1", self.colour)));
             let mut table = vec![["  AT", "HOST", "PORT", "ALLOWS", "ENDS", "PURPOSE"].map(str::to_owned).to_vec()];
@@ -103,9 +104,9 @@ fn allows(rule: &Rule) -> Vec<String> {
 }
 
 /// Where a rule stands, for a sentence: layer, file and line, name.
-pub fn place(rule: &Rule, project: &Path, home: &Path) -> String {
+pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
     let place = match &rule.id.file {
-        Some(file) => format!("{}:{}", super::short(file, project, home), rule.id.line),
+        Some(file) => format!("{}:{}", super::short(file, project, host), rule.id.line),
         None => format!("--allow {}", rule.id.line),
     };
     let name = rule.id.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();

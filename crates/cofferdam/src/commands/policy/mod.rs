@@ -8,7 +8,7 @@ mod trust;
 
 use std::path::Path;
 
-use cofferdam_policy::{Layers, Places, Style, TrustStore};
+use cofferdam_policy::{Layer, Layers, Places, Policy, Style, TrustStore};
 use cofferdam_runtime::plan::{Host, project_root};
 
 use super::Answer;
@@ -48,6 +48,23 @@ pub fn policy(args: &PolicyArgs, colour: Colour) -> Answer {
     }
 }
 
+/// What is read to show and to decide.
+struct Read {
+    host: Host,
+    places: Places,
+    layers: Layers,
+    policy: Policy,
+}
+
+/// Reads the layers of the current project, and makes a policy of those that count.
+fn read() -> Result<Read, Failure> {
+    let host = crate::host::host()?;
+    let places = places(&host)?;
+    let layers = Layers::read(&places)?;
+    let policy = layers.policy(Layer::default())?;
+    Ok(Read { host, places, layers, policy })
+}
+
 /// Where the layers of the current project lie.
 fn places(host: &Host) -> Result<Places, Failure> {
     let store = crate::host::store(host);
@@ -68,11 +85,7 @@ fn style(colour: bool) -> Style {
 }
 
 /// A path as people write it: from the project or the home, where it lies there.
-fn short(path: &Path, project: &Path, home: &Path) -> String {
-    let text = match (path.strip_prefix(project), path.strip_prefix(home)) {
-        (Ok(inner), _) => inner.to_owned(),
-        (_, Ok(inner)) => Path::new("~").join(inner),
-        _ => path.to_owned(),
-    };
+fn short(path: &Path, project: &Path, host: &Host) -> String {
+    let text = path.strip_prefix(project).map_or_else(|_| host.short(path), Path::to_owned);
     output::visible(text.as_os_str().as_encoded_bytes())
 }

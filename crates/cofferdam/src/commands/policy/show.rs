@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Layer, Layers};
 
+use super::Read;
 use super::listing::{Listing, facts};
 use crate::commands::Answer;
-use crate::host;
 use crate::output::{self, Colour};
 
 /// `coffer policy show`.
@@ -20,10 +19,7 @@ pub struct ShowArgs {
 
 /// Shows the rules of all layers that count.
 pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
-    let host = host::host()?;
-    let places = super::places(&host)?;
-    let layers = Layers::read(&places)?;
-    let policy = layers.policy(Layer::default())?;
+    let Read { host, places, layers, policy } = super::read()?;
     let now = Timestamp::now();
     if args.json {
         output::json(&serde_json::json!({
@@ -34,7 +30,7 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         return Ok(ExitCode::SUCCESS);
     }
     let rules: Vec<_> = policy.rules().iter().collect();
-    let listing = Listing { now, project: &places.project, home: &host.home, colour: colour.stdout() };
+    let listing = Listing { now, project: &places.project, host: &host, colour: colour.stdout() };
     let text = match rules.is_empty() {
         true => "no rules: nothing may leave\n\n".to_owned(),
         false => listing.text(&rules),

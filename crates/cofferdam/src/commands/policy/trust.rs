@@ -53,7 +53,7 @@ pub fn trust(args: &TrustArgs, colour: Colour) -> Answer {
     let now = Timestamp::now();
     let already = matches!(layers.state, ProjectState::Trusted);
     if !args.json {
-        let listing = Listing { now, project: &places.project, home: &host.home, colour: colour.stdout() };
+        let listing = Listing { now, project: &places.project, host: &host, colour: colour.stdout() };
         let text = if rules.is_empty() { "no rules: it allows nothing\n\n".to_owned() } else { listing.text(&rules) };
         output::print(text)?;
         if matches!(layers.state, ProjectState::Changed) {

@@ -2,11 +2,11 @@
 
 use cofferdam_core::event::{Counted, Statement};
 use cofferdam_evidence::{Report, SignedBy, State};
+use cofferdam_review::text::grouped;
 use cofferdam_runtime::agreement::Agreement;
 use serde_json::json;
 
 use crate::output;
-use cofferdam_review::text::grouped;
 
 /// Most paths that are named to a person.
 const MOST_NAMED: usize = 10;

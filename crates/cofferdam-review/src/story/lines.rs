@@ -293,11 +293,14 @@ pub(super) fn header(story: &Story, name: &str, live: bool) -> Vec<Line> {
     let back =
         if story.reverted > 0 { format!(", {} changed and back", grouped(story.reverted)) } else { String::new() };
     what.push(format!("{} changed{back}", counted(story.changed, "file")));
-    let tested = || story.commands().filter(|c| !c.tests.is_empty());
-    if let Some(last) = tested().last() {
-        what.push(format!("{}, the last {}", counted(tested().count() as u64, "test run"), tests(&last.tests)));
+    // The run's own command is none of the entries where it has some below it, but what these print may be its output.
+    let own = story.root.iter().filter(|root| story.commands().all(|c| c.seq != root.seq));
+    let tested: Vec<&Command> = own.chain(story.commands()).filter(|c| !c.tests.is_empty()).collect();
+    let last = tested.iter().max_by_key(|c| c.tests.last().map(|t| t.seq));
+    if let Some(last) = last {
+        what.push(format!("{}, the last {}", counted(tested.len() as u64, "test run"), tests(&last.tests)));
     }
-    let bad = failed > 0 && tested().last().is_some_and(Command::failed);
+    let bad = failed > 0 && last.is_some_and(|last| last.failed());
     let style = if bad { Style::Bad } else { Style::Plain };
     lines.push(Line { text: format!("  {}", what.join(" · ")), style, ..Line::default() });
     lines

@@ -299,3 +299,25 @@ fn lines_are_read_as_serde_reads_them() {
     let escaped = format!(r#"{{"data":{{"path":"x"}},"kind":"file\u002echanged","seq":1,{time}}}"#);
     assert_eq!(cofferdam_review::parse(escaped.as_bytes()), serde_json::from_str(&escaped).ok());
 }
+
+/// What a script's commands print through its own output is its own, and no less a test.
+#[test]
+fn the_tests_of_the_runs_own_command_are_in_the_header() {
+    let mut s = Session::new(&["sh", "agent.sh"], None);
+    let script = s.exec(None, &["sh", "agent.sh"]);
+    let cargo = s.exec(Some(script), &["cargo", "test"]);
+    s.exit(cargo, 0);
+    s.tests(script, "cargo-test", 12, &[]);
+    s.exit(script, 0);
+    s.end(0);
+    let told = story(&s).render(&Heads::none(), &LAYOUT);
+    assert!(told.contains("1 command, 0 failed") && told.contains("1 test run, the last ✓ 12 passed"), "{told}");
+    // Where it is the only command it is told once.
+    let mut s = Session::new(&["cargo", "test"], None);
+    let cargo = s.exec(None, &["cargo", "test"]);
+    s.tests(cargo, "cargo-test", 12, &[]);
+    s.exit(cargo, 0);
+    s.end(0);
+    let told = story(&s).render(&Heads::none(), &LAYOUT);
+    assert!(told.contains("1 test run, the last ✓ 12 passed"), "{told}");
+}

@@ -22,6 +22,9 @@ pub struct RunPlan {
     pub home: Bytes,
     /// What init is to build and start.
     pub enclosure: EnclosurePlan,
+    /// What may leave the enclosure.
+    #[serde(default)]
+    pub network: NetworkPlan,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
     /// The run that this one goes on from, where it does.
@@ -29,6 +32,17 @@ pub struct RunPlan {
     pub from: Option<Origin>,
     /// What was left out or changed on the way, for the person to read (one line each).
     pub notes: Vec<String>,
+}
+
+/// The network's part of a plan: what the gateway is to know, should it ever be born.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// The rules of policy that apply, in the order in which they are asked, as `cofferdam-policy` writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<serde_json::Value>,
+    /// Files of PEM certificates on the host by which servers are verified.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Bytes>,
 }
 
 /// Where a run comes from.

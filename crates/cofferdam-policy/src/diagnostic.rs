@@ -35,6 +35,8 @@ pub enum Class {
     Path,
     /// No name for a rule, or one that another rule has.
     Name,
+    /// No address and no range of addresses.
+    Address,
     /// No point in time.
     Expiry,
     /// Two keys of a rule that cannot both be.
@@ -55,6 +57,7 @@ impl Class {
         Class::Port,
         Class::Path,
         Class::Name,
+        Class::Address,
         Class::Expiry,
         Class::Contradiction,
     ];
@@ -73,6 +76,7 @@ impl Class {
             Class::Port => "port",
             Class::Path => "path",
             Class::Name => "name",
+            Class::Address => "address",
             Class::Expiry => "expiry",
             Class::Contradiction => "contradiction",
         }

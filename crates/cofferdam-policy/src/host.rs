@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The name under which services on the host's own loopback are reached.
 pub const HOST_SERVICES: &str = "host.cofferdam";
 
@@ -102,6 +104,22 @@ pub enum HostPattern {
     Suffix(Box<str>),
     /// This address, asked for as an address.
     Address(IpAddr),
+}
+
+impl Serialize for HostPattern {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPattern {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+        match HostPattern::parse(&String::deserialize(d)?).map_err(D::Error::custom)? {
+            (host, None) => Ok(host),
+            (host, Some(port)) => Err(D::Error::custom(format!("port {port} beside the host {host}"))),
+        }
+    }
 }
 
 impl HostPattern {

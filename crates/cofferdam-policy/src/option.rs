@@ -44,6 +44,7 @@ fn rule(number: u32, written: &str, purpose: &str) -> Result<Rule, OptionError> 
     Ok(Rule {
         id: RuleId { layer: LayerKind::CommandLine, file: None, line: number, name: None },
         host,
+        addresses: Vec::new(),
         port,
         scheme: None,
         methods: None,

@@ -4,14 +4,16 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cofferdam_core::Timestamp;
-use serde::{Serialize, Serializer};
+use cofferdam_core::event::RuleRef;
+use cofferdam_core::{Bytes, Timestamp};
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::host::HostPattern;
 use crate::pattern::PathPattern;
 
 /// Where rules come from, in the order in which they are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerKind {
     /// The person's own file.
@@ -33,26 +35,51 @@ impl fmt::Display for LayerKind {
 }
 
 /// Which rule it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RuleId {
     /// The layer that it stands in.
     pub layer: LayerKind,
     /// Its file; none for the command line.
-    #[serde(serialize_with = "bytes", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        serialize_with = "bytes",
+        deserialize_with = "from_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub file: Option<Arc<Path>>,
     /// The line at which it begins; on the command line which `--allow` it is, from 1.
     pub line: u32,
     /// Its name, where it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
+impl From<&RuleId> for RuleRef {
+    fn from(id: &RuleId) -> RuleRef {
+        let layer = match id.layer {
+            LayerKind::Person => "person",
+            LayerKind::Project => "project",
+            LayerKind::CommandLine => "command-line",
+        };
+        RuleRef {
+            layer: layer.to_owned(),
+            file: id.file.as_deref().map(Bytes::from),
+            line: id.line,
+            name: id.name.clone(),
+        }
+    }
+}
+
 fn bytes<S: Serializer>(path: &Option<Arc<Path>>, s: S) -> Result<S::Ok, S::Error> {
-    path.as_deref().map(cofferdam_core::Bytes::from).serialize(s)
+    path.as_deref().map(Bytes::from).serialize(s)
+}
+
+fn from_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Arc<Path>>, D::Error> {
+    Ok(Option::<Bytes>::deserialize(d)?.map(|bytes| bytes.as_path().into()))
 }
 
 /// What is spoken on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// HTTP over TLS.
@@ -88,7 +115,7 @@ impl Scheme {
 }
 
 /// What happens to TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tls {
     /// It ends at the gateway, which sees requests.
@@ -99,7 +126,7 @@ pub enum Tls {
 }
 
 /// How much of exchanges the evidence keeps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Record {
     /// Digests of the bodies.
@@ -112,7 +139,7 @@ pub enum Record {
 }
 
 /// When a rule ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expiry {
     /// The first moment at which it allows nothing any more.
     pub at: Timestamp,
@@ -120,13 +147,16 @@ pub struct Expiry {
     pub written: String,
 }
 
-/// One `[[network.allow]]`.
-#[derive(Clone, Debug, PartialEq)]
+/// One `[[network.allow]]`. Its serialised form is what stands in a run's plan and what the gateway is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Which it is.
     pub id: RuleId,
     /// Where to.
     pub host: HostPattern,
+    /// Private and other special addresses (of this machine, its networks, or its provider) that the name may lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpNet>,
     /// To which port; without one to the default ports of HTTP, each with its own scheme.
     pub port: Option<u16>,
     /// What may be spoken; without one HTTP with and without TLS, and on a port that is given anything, unless methods

@@ -5,6 +5,7 @@ use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream};
 
 use crate::Heads;
 use crate::argv::as_typed;
+use crate::network;
 use crate::story::{outcome, signal_name};
 use crate::text::{counted, duration, fit, grouped, one_line, size};
 
@@ -21,6 +22,10 @@ pub const KINDS: &[&str] = &[
     "run.from",
     "command.output",
     "file.changed",
+    "net.lookup",
+    "net.connect",
+    "net.denied",
+    "http.exchange",
     "limit.reached",
     "evidence.gap",
     "promotion.applied",
@@ -43,6 +48,10 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::RunFrom(_) => "run.from",
         EventKind::CommandOutput(_) => "command.output",
         EventKind::FileChanged(_) => "file.changed",
+        EventKind::NetLookup(_) => "net.lookup",
+        EventKind::NetConnect(_) => "net.connect",
+        EventKind::NetDenied(_) => "net.denied",
+        EventKind::HttpExchange(_) => "http.exchange",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
         EventKind::PromotionApplied(_) => "promotion.applied",
@@ -105,6 +114,10 @@ fn says(what: &EventKind, heads: &Heads) -> String {
             format!("{} {}{gap}  {head}", stream_name(output.stream), size(output.bytes))
         }
         EventKind::FileChanged(change) => changed(change),
+        EventKind::NetLookup(lookup) => network::looked_up(lookup),
+        EventKind::NetConnect(connect) => network::connected(connect),
+        EventKind::NetDenied(denied) => network::denied(denied),
+        EventKind::HttpExchange(exchange) => network::exchanged(exchange),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())
         }

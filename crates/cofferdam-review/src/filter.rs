@@ -105,6 +105,16 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
         }
         EventKind::CommandOutput(output) => blob(&output.blob),
         EventKind::Prompt(prompt) => blob(&prompt.text),
+        EventKind::NetLookup(lookup) => text(&lookup.name),
+        EventKind::NetConnect(connect) => text(&connect.host) || text(&connect.purpose),
+        EventKind::NetDenied(denied) => {
+            text(&denied.host) || text(&denied.reason) || denied.path.as_deref().is_some_and(text)
+        }
+        EventKind::HttpExchange(exchange) => {
+            text(&exchange.url)
+                || text(&exchange.purpose)
+                || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
+        }
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),
         EventKind::RunEnded(_) | EventKind::ProcessExit(_) | EventKind::RunDiscarded { .. } => false,

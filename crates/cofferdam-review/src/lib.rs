@@ -11,6 +11,7 @@ pub mod export;
 mod filter;
 mod heads;
 pub mod index;
+mod network;
 mod page;
 mod parse;
 mod shell;

@@ -1,6 +1,7 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
 mod chain;
+mod network;
 mod output;
 mod process;
 mod reproduced;
@@ -13,6 +14,7 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
+pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
@@ -93,6 +95,20 @@ pub enum EventKind {
     /// later one's is the `after` before it, and the last `after` is what the run left.
     #[serde(rename = "file.changed")]
     FileChanged(FileChanged),
+    /// A name was looked up, the first time in the run. Its cause is the `process.exec` of the program that asked, with
+    /// link `socket`, where that is known.
+    #[serde(rename = "net.lookup")]
+    NetLookup(NetLookup),
+    /// A connection left the enclosure and has ended. Its cause is the `process.exec` of the program whose `connect(2)` it
+    /// was, with link `socket`.
+    #[serde(rename = "net.connect")]
+    NetConnect(NetConnect),
+    /// Something did not leave. Its cause is as that of `net.connect`.
+    #[serde(rename = "net.denied")]
+    NetDenied(NetDenied),
+    /// A request and its answer. Its cause is as that of `net.connect`.
+    #[serde(rename = "http.exchange")]
+    HttpExchange(Box<HttpExchange>),
     /// A limit was reached.
     #[serde(rename = "limit.reached")]
     LimitReached {

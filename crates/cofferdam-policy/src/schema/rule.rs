@@ -1,8 +1,10 @@
 //! One `[[network.allow]]`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::walk::{Walk, integer};
@@ -13,7 +15,8 @@ use crate::method;
 use crate::pattern::PathPattern;
 use crate::rule::{Expiry, LayerKind, Record, Rule, RuleId, Scheme, Tls};
 
-const KEYS: &[&str] = &["host", "port", "scheme", "methods", "paths", "tls", "record", "purpose", "expires", "name"];
+const KEYS: &[&str] =
+    &["host", "port", "scheme", "methods", "paths", "tls", "record", "addresses", "purpose", "expires", "name"];
 const TLS: &[(&str, Tls)] = &[("intercept", Tls::Intercept), ("passthrough", Tls::Passthrough)];
 const RECORD: &[(&str, Record)] = &[("digest", Record::Digest), ("head", Record::Head), ("full", Record::Full)];
 
@@ -37,6 +40,7 @@ pub(super) fn rule(
     let paths = paths(walk, table);
     let tls = walk.word(table, "tls", TLS);
     let record = walk.word(table, "record", RECORD);
+    let addresses = addresses(walk, table);
     let purpose = required(walk, &scope, "purpose", "say in a few words what it is for");
     let expires = expires(walk, table);
     let name = name(walk, table, names);
@@ -59,6 +63,7 @@ pub(super) fn rule(
     Some(Rule {
         id: RuleId { layer, file: Some(walk.source.path.clone()), line: walk.line(span.start), name },
         host: host?.pattern,
+        addresses,
         port,
         // What passes as TLS is TLS.
         scheme: scheme.map(|s| s.0).or_else(|| passes.then_some(Scheme::Https)),
@@ -161,6 +166,25 @@ fn paths(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<PathPattern>> {
     Some(paths)
 }
 
+/// Addresses, or ranges of them in CIDR notation (RFC 4632).
+fn addresses(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Vec<IpNet> {
+    let mut ranges = Vec::new();
+    for (text, span) in walk.texts(table, "addresses").unwrap_or_default() {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(range) if range.trunc() == range => ranges.push(range),
+            Ok(range) => {
+                let error = Diagnostic::new(Class::Address, span, "this is no range of addresses");
+                walk.found.push(error.label(format!("its first address is another: write `{}`", range.trunc())));
+            }
+            Err(_) => {
+                let error = Diagnostic::new(Class::Address, span, "this is no address and no range of addresses");
+                walk.found.push(error.label("write it as `10.1.2.3` or `10.0.0.0/8`"));
+            }
+        }
+    }
+    ranges
+}
+
 fn expires(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Expiry> {
     let value = table.get("expires")?;
     let error = match value.get_ref() {
@@ -229,6 +253,9 @@ fn contradictions(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>,
     }
     if matches!(found.scheme, Some(Scheme::Tcp | Scheme::Http)) {
         both("tls", "scheme", "there is no TLS to intercept or to pass", "leave `tls` out");
+    }
+    if matches!(found.host, Some(HostPattern::Address(_))) {
+        both("addresses", "host", "an address leads to itself", "leave `addresses` out");
     }
     if found.tls == Some(Tls::Passthrough) {
         for key in ["methods", "paths"] {

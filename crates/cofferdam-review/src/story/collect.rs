@@ -11,6 +11,7 @@ use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
 use crate::argv::{self, Shown, of_exec};
+use crate::network;
 use crate::text;
 
 /// Most commands kept one by one; what comes after is counted by program.
@@ -80,6 +81,10 @@ impl Collector {
             EventKind::Prompt(prompt) => {
                 self.add(Entry::Prompt(Said { seq, time, source: prompt.source, text: prompt.text }))
             }
+            // What led to them and what came of them say the same.
+            EventKind::NetLookup(_) | EventKind::HttpExchange(_) => self.place(self.owner(cause), 0),
+            EventKind::NetConnect(connect) => self.remark(seq, time, &network::connected(&connect), false),
+            EventKind::NetDenied(denied) => self.remark(seq, time, &network::denied(&denied), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");
                 self.remark(seq, time, &text, true)

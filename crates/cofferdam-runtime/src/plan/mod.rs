@@ -10,7 +10,7 @@ mod toolchains;
 
 use std::path::{Path, PathBuf};
 
-use cofferdam_core::plan::{Access, EnclosurePlan, Mount, RunPlan, Stdio};
+use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
 use cofferdam_core::{Bytes, RunId};
 
 pub(crate) use project::hidden_places;
@@ -139,6 +139,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             processes: request.processes,
             privileged_caller: host.uid == 0,
         },
+        network: NetworkPlan::default(),
         record_typing: request.record_typing,
         from: None,
         notes,

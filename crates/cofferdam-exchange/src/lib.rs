@@ -1,0 +1,13 @@
+//! Exchanges as interceptors see them: the only way by which credentials, packages and models look at HTTP and change it.
+//!
+//! Nothing here knows of sockets: an [`Interceptor`] is tested by calling it. The gateway drives it: policy first, then
+//! each interceptor's [`Interceptor::request`] in order, then the head goes out; bodies pass through the [`Filter`]s
+//! that it asked for.
+
+pub mod filter;
+pub mod interceptor;
+pub mod refusal;
+
+pub use filter::Filter;
+pub use interceptor::{Answer, Interceptor, Target, Verdict, Waiting};
+pub use refusal::Refusal;

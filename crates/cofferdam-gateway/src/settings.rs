@@ -1,0 +1,35 @@
+//! What a gateway is given at its birth.
+
+use std::os::fd::OwnedFd;
+
+use cofferdam_core::{Bytes, RunId};
+use cofferdam_policy::Rule;
+use serde::{Deserialize, Serialize};
+
+use crate::Authority;
+
+/// What it is to know; travels in a memory file, for it holds keys.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// The run.
+    pub run: RunId,
+    /// The rules of policy, in the order in which they are asked.
+    pub rules: Vec<Rule>,
+    /// What certificates inside are signed by.
+    pub authority: Authority,
+    /// Files of PEM certificates on the host by which servers are verified; read before confinement.
+    pub roots: Vec<Bytes>,
+    /// The host's own way out (`https_proxy=…` and its like, names in lower case). May hold a password.
+    pub proxy: Vec<String>,
+}
+
+/// The sockets that lie in the enclosure's network namespace. All are non-blocking.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Listeners that redirected connections arrive at.
+    pub tcp: Vec<OwnedFd>,
+    /// Datagram sockets on port 53 of every address, with `IP_PKTINFO` or `IPV6_RECVPKTINFO` set.
+    pub udp: Vec<OwnedFd>,
+    /// `NETLINK_SOCK_DIAG` (`sock_diag(7)`), to ask whose connection it is.
+    pub diag: OwnedFd,
+}

@@ -1,0 +1,124 @@
+//! What the gateway and the monitor say to each other: one JSON value a packet of a `SOCK_SEQPACKET` socket (`unix(7)`).
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{EventKind, NetConnect};
+use cofferdam_policy::Rule;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+
+/// Largest packet, in bytes.
+pub const PACKET: usize = 64 * 1024;
+
+/// From the gateway.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Say {
+    /// Something to record. Descriptors: what is kept of the bodies, as memory files.
+    Record {
+        /// The socket whose owner caused it.
+        owner: Option<u64>,
+        /// Which bodies come with it.
+        kept: Kept,
+        /// The event; the bodies' references are the monitor's to fill in.
+        what: Box<EventKind>,
+    },
+    /// A connection leaves. Its `net.connect` follows as [`Say::Record`]; should the gateway die before, this is recorded.
+    Opened {
+        /// The socket whose owner caused it.
+        owner: Option<u64>,
+        /// What is known so far.
+        connect: NetConnect,
+    },
+    /// An interceptor needs something that only the monitor can get.
+    Ask {
+        /// Stands in the answer.
+        id: u64,
+        /// What, in words that the interceptor and the monitor agree on.
+        what: String,
+    },
+}
+
+/// Which bodies of an exchange are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// What the program sent: the first descriptor.
+    pub sent: bool,
+    /// What it received: the next one.
+    pub received: bool,
+}
+
+/// From the monitor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Hear {
+    /// These rules apply from now on.
+    Rules(Vec<Rule>),
+    /// The answer to [`Say::Ask`].
+    Answer {
+        /// Which question.
+        id: u64,
+        /// What was asked for, or why it cannot be had.
+        value: Result<Bytes, String>,
+    },
+}
+
+/// The gateway's end. What cannot be said does not happen: whoever records waits until the monitor has room for it.
+#[derive(Debug)]
+pub struct Ledger(UnixDatagram); // std knows no sequenced packets; for a connected socket the calls are the same
+
+impl Ledger {
+    /// Of a connected `SOCK_SEQPACKET` socket, which becomes non-blocking.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)` and of registering it with the runtime.
+    pub fn new(socket: OwnedFd) -> io::Result<Ledger> {
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Ledger(UnixDatagram::from_std(socket)?))
+    }
+
+    /// Says it.
+    ///
+    /// # Errors
+    /// `EPIPE` where the monitor is gone, `EMSGSIZE` for more than [`PACKET`] bytes.
+    pub async fn say(&self, what: &Say, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let packet = serde_json::to_vec(what)?;
+        if packet.len() > PACKET {
+            return Err(Errno::MSGSIZE.into());
+        }
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !files.is_empty() {
+                control.push(SendAncillaryMessage::ScmRights(files));
+            }
+            Ok(sendmsg(self.0.as_fd(), &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL)?)
+        };
+        self.0.async_io(Interest::WRITABLE, send).await.map(drop)
+    }
+
+    /// Records an event without bodies.
+    ///
+    /// # Errors
+    /// As [`Ledger::say`].
+    pub async fn record(&self, owner: Option<u64>, what: EventKind) -> io::Result<()> {
+        self.say(&Say::Record { owner, kept: Kept::default(), what: Box::new(what) }, &[]).await
+    }
+
+    /// What the monitor says next; `None` when it is gone.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`; `InvalidData` for what is none of its words.
+    pub async fn hear(&self) -> io::Result<Option<Hear>> {
+        let mut packet = vec![0u8; PACKET];
+        match self.0.recv(&mut packet).await? {
+            0 => Ok(None),
+            length => Ok(Some(serde_json::from_slice(&packet[..length])?)),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What the network's events say, in a line each, safe for a terminal.
+
+use cofferdam_core::event::{HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
+
+use crate::text::{counted, duration, one_line, size};
+
+/// A look-up.
+pub fn looked_up(lookup: &NetLookup) -> String {
+    let answer = if lookup.allowed { "" } else { ": no rule could allow it" };
+    one_line(format!("{}{answer}", lookup.name).as_bytes())
+}
+
+/// A connection.
+pub fn connected(connect: &NetConnect) -> String {
+    let how = match connect.mediation {
+        Mediation::Http => counted(connect.exchanges, "request"),
+        Mediation::Relay => "relayed".to_owned(),
+        Mediation::Passthrough => "TLS passed through".to_owned(),
+    };
+    let error = connect.error.as_ref().map(|e| format!(", {e}")).unwrap_or_default();
+    let text = format!(
+        "{}:{} {how}, {} sent, {} received in {}{error} ({})",
+        connect.host,
+        connect.port,
+        size(connect.sent),
+        size(connect.received),
+        duration(connect.milliseconds.saturating_mul(1000)),
+        connect.purpose
+    );
+    one_line(text.as_bytes())
+}
+
+/// A refusal.
+pub fn denied(denied: &NetDenied) -> String {
+    let what = match (&denied.method, &denied.path) {
+        (Some(method), Some(path)) => format!("{method} {}://{}:{}{path}", denied.scheme, denied.host, denied.port),
+        _ => format!("{} {}:{}", denied.scheme, denied.host, denied.port),
+    };
+    one_line(format!("denied {what}: {} ({})", denied.detail, denied.reason).as_bytes())
+}
+
+/// A request and its answer.
+pub fn exchanged(exchange: &HttpExchange) -> String {
+    let status = exchange.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let error = exchange.error.as_ref().map(|e| format!(", {e}")).unwrap_or_default();
+    let text = format!(
+        "{} {} → {status}, {} sent, {} received in {}{error} ({})",
+        exchange.method,
+        exchange.url,
+        size(exchange.sent.bytes),
+        size(exchange.received.bytes),
+        duration(exchange.microseconds),
+        exchange.purpose
+    );
+    one_line(text.as_bytes())
+}

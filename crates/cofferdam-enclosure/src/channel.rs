@@ -98,7 +98,7 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::receive`].
-    pub(crate) fn receive_now<T: DeserializeOwned>(&self) -> io::Result<Option<Received<T>>> {
+    pub fn receive_now<T: DeserializeOwned>(&self) -> io::Result<Option<Received<T>>> {
         match self.take(RecvFlags::DONTWAIT) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
             other => other.map(Some),
@@ -146,6 +146,13 @@ impl From<OwnedFd> for Channel {
     /// An end that was received.
     fn from(socket: OwnedFd) -> Channel {
         Channel(socket)
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    /// To be handed on.
+    fn from(channel: Channel) -> OwnedFd {
+        channel.0
     }
 }
 

@@ -77,6 +77,12 @@ impl Secrets {
         Ok(())
     }
 
+    /// Those whose value is not what `leaves` says may go out.
+    #[must_use]
+    pub fn without(&self, leaves: impl Fn(&[u8]) -> bool) -> Secrets {
+        Secrets(self.0.iter().filter(|secret| !leaves(&secret.value.0)).cloned().collect())
+    }
+
     /// The names, in the order in which they came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|secret| secret.name.as_str())

@@ -11,7 +11,7 @@ use cofferdam_core::change::Digest;
 use serde_json::Value;
 
 use crate::encodings::forms;
-use crate::{Error, Result, Secrets, StruckStream};
+use crate::{Error, Result, Search, Secrets, StruckStream};
 
 /// Finds known values in all their forms, and puts their names in their place. A copy shares the automaton.
 #[derive(Clone, Default)]
@@ -146,6 +146,17 @@ impl Striker {
         self.0
             .as_ref()
             .is_some_and(|known| known.automaton.is_match(line) || memchr::memmem::find(line, b"{\"hex\":\"").is_some())
+    }
+
+    /// The name of a value that stands in these bytes.
+    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
+        let known = self.0.as_ref()?;
+        known.automaton.find(bytes).map(|found| known.names[found.pattern().as_usize()].as_str())
+    }
+
+    /// Begins to search a stream.
+    pub fn search(&self) -> Search {
+        Search::new(self.clone())
     }
 
     /// Begins to strike a stream.

@@ -13,6 +13,8 @@ use crate::Authority;
 pub struct Settings {
     /// The run.
     pub run: RunId,
+    /// The number of its first connection: above those of the gateways that the run had before.
+    pub first_connection: u64,
     /// The rules of policy, in the order in which they are asked.
     pub rules: Vec<Rule>,
     /// What certificates inside are signed by.

@@ -42,6 +42,11 @@ pub enum Say {
         /// What, in words that the interceptor and the monitor agree on.
         what: String,
     },
+    /// It cannot serve, and ends.
+    Failed {
+        /// Why, for the person.
+        why: String,
+    },
 }
 
 /// Which bodies of an exchange are kept.

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod agreement;
 mod alive;
 pub mod from;
+pub mod gateway;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

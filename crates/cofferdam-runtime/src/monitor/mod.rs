@@ -9,6 +9,7 @@ mod ending;
 mod files;
 mod images;
 mod names;
+mod outlet;
 pub mod output;
 mod processes;
 mod prompts;

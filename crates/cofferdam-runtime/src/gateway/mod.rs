@@ -1,0 +1,68 @@
+//! The gateway's process: who it is before it serves, and which interceptors it has.
+
+mod guard;
+mod shapes;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use cofferdam_enclosure::{Channel, Received, read_large};
+use cofferdam_evidence::{Secrets, Striker};
+use cofferdam_gateway::{Say, Settings, Sockets};
+use cofferdam_exchange::Interceptor;
+use guard::Guard;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+/// The name by which this program knows that it is to be a gateway (`argv[0]`).
+pub const NAME: &str = "coffer-gateway";
+
+/// What the monitor hands over, as a memory file under [`Cover`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    /// What the gateway is to know.
+    pub(crate) settings: Settings,
+    /// What must not leave.
+    pub(crate) secrets: Secrets,
+}
+
+/// Announces a [`Birth`]: its memory file is the first descriptor, then come the sockets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cover {
+    /// How many of the sockets are listeners.
+    pub(crate) tcp: usize,
+    /// How many of them, behind the listeners, are datagram sockets; the last one asks for owners.
+    pub(crate) udp: usize,
+}
+
+/// The whole life of a gateway; the exit status of its process. Its channel to the monitor is standard input.
+pub fn main() -> i32 {
+    // Where these fail, the closed channel still ends it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap_or_default();
+    rustix::thread::set_name(c"coffer-gateway").unwrap_or_default();
+    let Ok(control) = rustix::stdio::stdin().try_clone_to_owned() else { return 1 };
+    let channel = Channel::from(control);
+    let Ok(Received::Message(cover, files)) = channel.receive::<Cover>() else { return 1 };
+    match taken(&cover, files).and_then(|(birth, sockets)| serve(birth, sockets, &channel)) {
+        Ok(()) => 0,
+        // The monitor says it to the person.
+        Err(why) => i32::from(channel.send(&Say::Failed { why }, &[]).is_err()),
+    }
+}
+
+fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String> {
+    let control = channel.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+    let known = Striker::new(&birth.secrets).map_err(|e| e.to_string())?;
+    let interceptors = |_: cofferdam_gateway::Handle| -> Vec<Box<dyn Interceptor>> { vec![Box::new(Guard::new(known))] };
+    cofferdam_gateway::serve(birth.settings, sockets, control, interceptors).map_err(|e| e.to_string())
+}
+
+/// Reads what came with a cover.
+fn taken(cover: &Cover, files: Vec<OwnedFd>) -> Result<(Birth, Sockets), String> {
+    let mut files = files.into_iter();
+    let memory = files.next().ok_or("the monitor sent no settings")?;
+    let birth = read_large(memory).map_err(|e| format!("the settings cannot be read: {e}"))?;
+    let tcp: Vec<OwnedFd> = files.by_ref().take(cover.tcp).collect();
+    let udp: Vec<OwnedFd> = files.by_ref().take(cover.udp).collect();
+    let diag = files.next().ok_or("the monitor sent too few sockets")?;
+    Ok((birth, Sockets { tcp, udp, diag }))
+}

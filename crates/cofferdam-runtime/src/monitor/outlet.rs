@@ -1,0 +1,223 @@
+//! The run's way out, as the monitor sees it: sockets that wait, and the gateway once something arrived there.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
+use cofferdam_enclosure::{Channel, Received};
+use cofferdam_gateway::{Hear, Kept, Say};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::record::{RecordError, Recorder};
+use crate::gateway::{Birth, Cover, NAME};
+
+/// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
+const TURN: usize = 64;
+/// Most bytes of a body that are kept, whatever the gateway sends.
+const MOST_KEPT: u64 = 8 << 20;
+/// How long a gateway gets to tell the rest after the end of everything inside.
+const GRACE: Duration = Duration::from_secs(2);
+/// Most gateways of a run: what brings one down brings the next down too.
+const BIRTHS: u64 = 16;
+/// Connections are numbered from here on by the next gateway: no two of a run have one number.
+const NUMBERS: u64 = 1 << 32;
+
+/// Sockets of the enclosure's network, and who serves them.
+pub(super) struct Outlet {
+    /// Listeners, then datagram sockets, then the one that asks for owners; none where nothing leaves in any case.
+    sockets: Vec<OwnedFd>,
+    cover: Cover,
+    birth: Birth,
+    births: u64,
+    gateway: Option<Channel>,
+    /// Connections that were let out and have not ended.
+    open: HashMap<u64, (Option<u64>, NetConnect)>,
+    /// Why there is no gateway any more.
+    failed: Option<String>,
+}
+
+impl Outlet {
+    /// `sockets` as [`cofferdam_enclosure::Report::Ready`] brought them.
+    pub(super) fn new(sockets: Vec<OwnedFd>, cover: Cover, birth: Birth) -> Outlet {
+        Outlet { sockets, cover, birth, births: 0, gateway: None, open: HashMap::new(), failed: None }
+    }
+
+    /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
+    pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
+        match &self.gateway {
+            Some(gateway) => vec![PollFd::new(gateway, PollFlags::IN)],
+            // The last one is only asked.
+            None => {
+                let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp);
+                arrivals.map(|socket| PollFd::new(socket, PollFlags::IN)).collect()
+            }
+        }
+    }
+
+    /// Serves: gives birth to a gateway where something arrived, and records what it says. `owner` knows the
+    /// `process.exec` of a socket by its cookie.
+    pub(super) fn turn(
+        &mut self,
+        ready: &[PollFlags],
+        recorder: &mut Recorder,
+        owner: impl Fn(u64) -> Option<u64>,
+    ) -> Result<(), RecordError> {
+        if ready.iter().all(|flags| flags.is_empty()) {
+            return Ok(());
+        }
+        if self.gateway.is_none() {
+            return self.born();
+        }
+        for _ in 0..TURN {
+            let Some(gateway) = &self.gateway else { break };
+            match gateway.receive_now::<Say>() {
+                Ok(None) => break,
+                Ok(Some(Received::Message(said, files))) => self.take(said, files, recorder, &owner)?,
+                Ok(Some(Received::Closed)) => self.lost(recorder, "the gateway ended")?,
+                // It parses hostile bytes: what it says is not taken on trust.
+                Err(e) => self.lost(recorder, &format!("the gateway said something that is none of its words: {e}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
+    fn born(&mut self) -> Result<(), RecordError> {
+        self.births += 1;
+        if self.births > BIRTHS {
+            return self.give_up(format!("{BIRTHS} gateways of this run have died"));
+        }
+        self.birth.settings.first_connection = (self.births - 1) * NUMBERS + 1;
+        match self.start() {
+            Ok(channel) => self.gateway = Some(channel),
+            Err(e) => return self.give_up(format!("the gateway cannot be started: {e}")),
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<Channel> {
+        let (ours, theirs) = Channel::pair()?;
+        // A program of its own, not a copy of this one: the log's key is in this one's memory.
+        let child = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // Reaped with whatever else ends; its end is seen by the channel's.
+        drop(child);
+        let sockets: Vec<BorrowedFd<'_>> = self.sockets.iter().map(AsFd::as_fd).collect();
+        ours.send_large(&self.cover, &self.birth, &sockets)?;
+        Ok(ours)
+    }
+
+    fn give_up(&mut self, why: String) -> Result<(), RecordError> {
+        self.sockets.clear(); // connections are refused from now on
+        self.failed = Some(why);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        said: Say,
+        files: Vec<OwnedFd>,
+        recorder: &mut Recorder,
+        owner: &impl Fn(u64) -> Option<u64>,
+    ) -> Result<(), RecordError> {
+        let cause = |cookie: Option<u64>| cookie.and_then(owner);
+        match said {
+            Say::Opened { owner, connect } => {
+                self.open.insert(connect.connection, (cause(owner), connect));
+            }
+            Say::Record { owner, kept, mut what } => {
+                match &mut *what {
+                    EventKind::NetLookup(_) | EventKind::NetDenied(_) => {}
+                    EventKind::NetConnect(connect) => {
+                        self.open.remove(&connect.connection);
+                    }
+                    EventKind::HttpExchange(exchange) => {
+                        let (sent, received) = keep(kept, files, recorder)?;
+                        (exchange.sent.kept, exchange.received.kept) = (sent, received);
+                    }
+                    _ => return self.lost(recorder, "the gateway reported what it cannot know"),
+                }
+                recorder.append(cause(owner).map(|seq| (seq, Link::Socket)), *what)?;
+            }
+            Say::Ask { id, what } => {
+                let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
+                if let Some(gateway) = &self.gateway {
+                    // Where this fails its end is seen next.
+                    let _ = gateway.send(&Hear::Answer { id, value }, &[]);
+                }
+            }
+            Say::Failed { why } => {
+                self.lost(recorder, &why)?;
+                self.give_up(why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gateway is gone: what it had let out has ended with it.
+    fn lost(&mut self, recorder: &mut Recorder, why: &str) -> Result<(), RecordError> {
+        self.gateway = None;
+        let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
+        open.sort_by_key(|(_, connect)| connect.connection);
+        for (cause, connect) in open {
+            let connect = NetConnect { error: Some(why.to_owned()), ..connect };
+            recorder.append(cause.map(|seq| (seq, Link::Socket)), EventKind::NetConnect(connect))?;
+        }
+        Ok(())
+    }
+
+    /// Everything inside is gone: hears the rest, and ends the gateway.
+    pub(super) fn finish(
+        &mut self,
+        recorder: &mut Recorder,
+        owner: impl Fn(u64) -> Option<u64>,
+    ) -> Result<(), RecordError> {
+        self.sockets.clear();
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        // It reads the end, closes what is open, and says so.
+        let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
+        let until = Instant::now() + GRACE;
+        while let Some(gateway) = &self.gateway {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::from_borrowed_fd(gateway.as_fd(), PollFlags::IN)], Some(&wait)) {
+                Ok(0) => self.lost(recorder, "the gateway did not end in time")?,
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => self.turn(&[PollFlags::IN], recorder, &owner)?,
+                Err(e) => return Err(RecordError::Processes(e.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the person is to know.
+    pub(super) fn note(&self) -> Option<String> {
+        self.failed.as_ref().map(|why| format!("nothing could leave: {why}"))
+    }
+}
+
+/// Keeps what is to be kept of the bodies of an exchange.
+fn keep(
+    kept: Kept,
+    files: Vec<OwnedFd>,
+    recorder: &Recorder,
+) -> Result<(Option<BlobRef>, Option<BlobRef>), RecordError> {
+    let mut files = files.into_iter();
+    let mut next = |there: bool| -> Result<Option<BlobRef>, RecordError> {
+        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(None) };
+        let mut file = std::fs::File::from(file);
+        io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
+        Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT))?))
+    };
+    Ok((next(kept.sent)?, next(kept.received)?))
+}

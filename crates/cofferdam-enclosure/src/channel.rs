@@ -65,7 +65,7 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::send`]; `EAGAIN` where it has none.
-    pub(crate) fn send_now<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send_now<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.transmit(message, fds, SendFlags::DONTWAIT)
     }
 

@@ -61,8 +61,8 @@ pub struct Kept {
 /// From the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Hear {
-    /// These rules apply from now on.
-    Rules(Vec<Rule>),
+    /// These rules apply too from now on, after all others.
+    Allow(Vec<Rule>),
     /// The answer to [`Say::Ask`].
     Answer {
         /// Which question.

@@ -5,6 +5,7 @@
 //! [`Policy::decide`] answers a request, and what no rule allows is denied. This crate decides and explains; it carries
 //! nothing out, prints nothing, and does not read the environment.
 
+pub mod addition;
 pub mod decide;
 pub mod diagnostic;
 pub mod explain;

@@ -22,6 +22,8 @@ pub enum LayerKind {
     Project,
     /// `--allow`.
     CommandLine,
+    /// `coffer allow`, while the run was going on.
+    Live,
 }
 
 impl fmt::Display for LayerKind {
@@ -30,6 +32,7 @@ impl fmt::Display for LayerKind {
             LayerKind::Person => "person",
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command line",
+            LayerKind::Live => "live",
         })
     }
 }
@@ -60,6 +63,7 @@ impl From<&RuleId> for RuleRef {
             LayerKind::Person => "person",
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command-line",
+            LayerKind::Live => "live",
         };
         RuleRef {
             layer: layer.to_owned(),

@@ -26,6 +26,7 @@ pub const KINDS: &[&str] = &[
     "net.connect",
     "net.denied",
     "http.exchange",
+    "policy.changed",
     "limit.reached",
     "evidence.gap",
     "promotion.applied",
@@ -52,6 +53,7 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::NetConnect(_) => "net.connect",
         EventKind::NetDenied(_) => "net.denied",
         EventKind::HttpExchange(_) => "http.exchange",
+        EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
         EventKind::PromotionApplied(_) => "promotion.applied",
@@ -118,6 +120,7 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetConnect(connect) => network::connected(connect),
         EventKind::NetDenied(denied) => network::denied(denied),
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
+        EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())
         }

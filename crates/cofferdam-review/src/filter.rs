@@ -115,6 +115,7 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),
         EventKind::RunEnded(_) | EventKind::ProcessExit(_) | EventKind::RunDiscarded { .. } => false,

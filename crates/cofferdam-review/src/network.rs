@@ -54,3 +54,10 @@ pub fn exchanged(exchange: &HttpExchange) -> String {
     );
     one_line(text.as_bytes())
 }
+
+/// Rules that came while the run went on.
+pub fn allowed(rules: &[serde_json::Value], uid: u32) -> String {
+    let word = |rule: &serde_json::Value, key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+    let each = rules.iter().map(|rule| format!("{} for \"{}\"", word(rule, "host"), word(rule, "purpose")));
+    one_line(format!("uid {uid} allowed {}", each.collect::<Vec<_>>().join(", ")).as_bytes())
+}

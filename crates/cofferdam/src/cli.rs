@@ -60,6 +60,8 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Look at the policy: which rules there are, what is wrong with them, what they would decide
     Policy(commands::policy::PolicyArgs),
+    /// Let runs reach a host: a rule with a purpose, in force at once
+    Allow(commands::allow::AllowArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -173,6 +175,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
+        Command::Allow(args) => commands::allow::allow(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),

@@ -109,6 +109,14 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
+    /// The person allowed more while the run went on.
+    #[serde(rename = "policy.changed")]
+    PolicyChanged {
+        /// The rules that apply too from here on, as `cofferdam-policy` writes them.
+        added: Vec<serde_json::Value>,
+        /// The uid of the person.
+        uid: u32,
+    },
     /// A limit was reached.
     #[serde(rename = "limit.reached")]
     LimitReached {

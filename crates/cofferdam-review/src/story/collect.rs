@@ -85,6 +85,7 @@ impl Collector {
             EventKind::NetLookup(_) | EventKind::HttpExchange(_) => self.place(self.owner(cause), 0),
             EventKind::NetConnect(connect) => self.remark(seq, time, &network::connected(&connect), false),
             EventKind::NetDenied(denied) => self.remark(seq, time, &network::denied(&denied), true),
+            EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");
                 self.remark(seq, time, &text, true)

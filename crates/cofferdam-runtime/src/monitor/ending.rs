@@ -54,6 +54,17 @@ impl Monitor {
         }
     }
 
+    /// Hears the rest of the gateway, where one was born.
+    pub(super) fn finish_outlet(&mut self) -> Result<(), Failure> {
+        let (Some(outlet), Some(recorder), Some(commands)) = (&mut self.outlet, &mut self.recorder, &self.commands)
+        else {
+            return Ok(());
+        };
+        outlet.finish(recorder, |cookie| commands.owner(cookie))?;
+        self.run.plan.notes.extend(outlet.note());
+        Ok(())
+    }
+
     /// What the terminal still holds after the end.
     pub(super) fn drain_terminal(&mut self) -> Result<(), Failure> {
         let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) else { return Ok(()) };

@@ -5,6 +5,7 @@
 mod cast;
 mod commands;
 mod completeness;
+mod control;
 mod ending;
 mod files;
 mod images;
@@ -32,11 +33,14 @@ use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renam
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
+use crate::control::Request;
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
 use commands::{Commands, ProcessWatch, is_readable};
+use control::Control;
+use outlet::Outlet;
 use record::Recorder;
 use relay::Relay;
 
@@ -78,6 +82,8 @@ pub(crate) fn main(link: Link) -> i32 {
         terminal,
         renames: None,
         commands: None,
+        outlet: None,
+        control: None,
         begun: None,
         run,
         recorder: None,
@@ -127,6 +133,10 @@ struct Monitor {
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
     renames: Option<Renames>,
     commands: Option<Commands>,
+    /// Once the boundary stands.
+    outlet: Option<Outlet>,
+    /// Once the command runs.
+    control: Option<Control>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     run: Prepared,
@@ -166,12 +176,17 @@ impl Monitor {
         self.enclosure.go()?;
         let begun = Instant::now();
         self.begun = Some(begun);
+        match Control::open(&self.run.directory) {
+            Ok(control) => self.control = Some(control),
+            Err(e) => self.run.plan.notes.push(format!("this run cannot be asked for anything while it goes on: {e}")),
+        }
         let ending = self.watch()?;
         self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
         self.end()?;
         self.run.release_home();
+        self.finish_outlet()?;
         self.drain_terminal()?;
         let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
@@ -255,6 +270,16 @@ impl Monitor {
                 fds.extend(r.interests());
                 first..fds.len()
             });
+            let outlet = self.outlet.as_ref().map(|o| {
+                let first = fds.len();
+                fds.extend(o.interests());
+                first..fds.len()
+            });
+            let control = self.control.as_ref().map(|c| {
+                let first = fds.len();
+                fds.extend(c.interests());
+                first..fds.len()
+            });
             match poll(&mut fds, wait.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.map_err(io::Error::from)?,
@@ -274,6 +299,15 @@ impl Monitor {
             }
             if let (Some(moves), Some(range)) = (&mut self.renames, renames) {
                 moves.turn(&ready[range], || self.enclosure.helper())?;
+            }
+            // After the notices: whose connection it is, is known by then.
+            if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
+                outlet.turn(&ready[range], recorder, |cookie| commands.owner(cookie))?;
+            }
+            if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {
+                control.turn(&ready[range], |request| match request {
+                    Request::Allow(rule) => outlet.allow(rule, recorder),
+                })?;
             }
             if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {
                 gone = Some(Instant::now());

@@ -11,9 +11,11 @@ use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
 use cofferdam_enclosure::{Channel, Received};
 use cofferdam_gateway::{Hear, Kept, Say};
+use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::{RecordError, Recorder};
+use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME};
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
@@ -153,7 +155,7 @@ impl Outlet {
                 let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
                 if let Some(gateway) = &self.gateway {
                     // Where this fails its end is seen next.
-                    let _ = gateway.send(&Hear::Answer { id, value }, &[]);
+                    let _ = gateway.send_now(&Hear::Answer { id, value }, &[]);
                 }
             }
             Say::Failed { why } => {
@@ -162,6 +164,27 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    /// Lets a rule apply too from now on.
+    pub(super) fn allow(&mut self, rule: serde_json::Value, recorder: &mut Recorder) -> Result<Reply, RecordError> {
+        let parsed: Rule = match serde_json::from_value(rule.clone()) {
+            Ok(parsed) => parsed,
+            Err(e) => return Ok(Reply::Refused(format!("this is no rule: {e}"))),
+        };
+        if let Some(why) = &self.failed {
+            return Ok(Reply::Refused(why.clone()));
+        }
+        // Recorded before it can allow anything.
+        let uid = rustix::process::getuid().as_raw();
+        recorder.append(None, EventKind::PolicyChanged { added: vec![rule], uid })?;
+        self.birth.settings.rules.push(parsed.clone());
+        if let Some(gateway) = &self.gateway
+            && let Err(e) = gateway.send_now(&Hear::Allow(vec![parsed]), &[])
+        {
+            return Ok(Reply::Refused(format!("the gateway cannot be told: {e}")));
+        }
+        Ok(Reply::Done)
     }
 
     /// The gateway is gone: what it had let out has ended with it.

@@ -80,7 +80,7 @@ fn say_left_out(layers: &Layers) {
 }
 
 /// How errors of files are shown.
-fn style(colour: bool) -> Style {
+pub(super) fn style(colour: bool) -> Style {
     Style { colour, safe: output::visible }
 }
 

@@ -1,0 +1,85 @@
+//! What a person asks of a run that is going on, over a socket in the run's directory.
+//!
+//! The directory is the person's alone and never visible inside an enclosure.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use cofferdam_enclosure::{Channel, Received};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use serde::{Deserialize, Serialize};
+
+use crate::store::Run;
+
+/// The socket's name in the run's directory.
+pub(crate) const NAME: &str = "control";
+/// How long a monitor may take to answer.
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// This rule applies too from now on, as `cofferdam-policy` writes it.
+    Allow(serde_json::Value),
+}
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is so from now on.
+    Done,
+    /// It is not, and why.
+    Refused(String),
+}
+
+/// Why a run did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// It is over, or was started by a version that cannot be asked.
+    #[error("run {0} is not going on")]
+    NotLive(String),
+    /// It said why.
+    #[error("the run refused: {0}")]
+    Refused(String),
+    /// The connection.
+    #[error("the run does not answer: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// An address whose path may be longer than the 107 bytes of `sockaddr_un` (`unix(7)`), by the directory's descriptor.
+pub(crate) fn address(directory: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, directory, flags, Mode::empty())?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&directory);
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{number}/{NAME}"))?;
+    Ok((directory, address))
+}
+
+/// Asks a run.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn ask(run: &Run, request: &Request) -> Result<(), ControlError> {
+    let not_live = || ControlError::NotLive(run.record.run.short().to_owned());
+    let (_directory, address) = address(&run.directory)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(io::Error::from)?;
+    match connect(&socket, &address) {
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => return Err(not_live()),
+        other => other.map_err(io::Error::from)?,
+    }
+    let channel = Channel::from(socket);
+    channel.send(request, &[])?;
+    match poll(&mut [PollFd::new(&channel.as_fd(), PollFlags::IN)], Some(&PATIENCE)) {
+        Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+        other => other.map_err(io::Error::from)?,
+    };
+    match channel.receive::<Reply>()? {
+        Received::Message(Reply::Done, _) => Ok(()),
+        Received::Message(Reply::Refused(why), _) => Err(ControlError::Refused(why)),
+        Received::Closed => Err(not_live()),
+    }
+}

@@ -1,0 +1,83 @@
+//! The monitor's end of the socket by which a run that goes on is asked.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cofferdam_enclosure::{Channel, Received};
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt::socket_peercred,
+};
+
+use crate::control::{NAME, Reply, Request, address};
+
+/// Most connections at once: more wait in the listener's queue.
+const PEERS: usize = 8;
+
+/// Who may ask, and who has connected.
+pub(super) struct Control {
+    path: PathBuf,
+    listener: OwnedFd,
+    peers: Vec<Channel>,
+}
+
+impl Control {
+    /// Listens in the run's directory.
+    ///
+    /// # Errors
+    /// Those of `bind(2)`.
+    pub(super) fn open(directory: &Path) -> io::Result<Control> {
+        let (_directory, address) = address(directory)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        bind(&listener, &address)?;
+        listen(&listener, 8)?;
+        Ok(Control { path: directory.join(NAME), listener, peers: Vec::new() })
+    }
+
+    /// What to poll for; [`Control::turn`] takes what came of it, in the same order.
+    pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
+        let room = if self.peers.len() < PEERS { PollFlags::IN } else { PollFlags::empty() };
+        let listener = PollFd::from_borrowed_fd(self.listener.as_fd(), room);
+        let peers = self.peers.iter().map(|peer| PollFd::from_borrowed_fd(peer.as_fd(), PollFlags::IN));
+        [listener].into_iter().chain(peers).collect()
+    }
+
+    /// Answers what came.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub(super) fn turn<E>(
+        &mut self,
+        ready: &[PollFlags],
+        mut answer: impl FnMut(Request) -> Result<Reply, E>,
+    ) -> Result<(), E> {
+        let came = |at: usize| ready.get(at + 1).is_some_and(|flags| !flags.is_empty());
+        let peers = std::mem::take(&mut self.peers);
+        for (at, peer) in peers.into_iter().enumerate() {
+            if !came(at) {
+                self.peers.push(peer);
+                continue;
+            }
+            // One question a connection. Whoever left meanwhile needs no answer.
+            if let Ok(Some(Received::Message(request, _))) = peer.receive_now::<Request>() {
+                let _ = peer.send_now(&answer(request)?, &[]);
+            }
+        }
+        if ready.first().is_some_and(|flags| !flags.is_empty())
+            && let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC)
+            && socket_peercred(&socket).is_ok_and(|peer| peer.uid == rustix::process::getuid())
+        {
+            self.peers.push(Channel::from(socket));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // What stays answers nobody.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 
 /// Largest packet; what is larger travels in a memory file ([`Channel::send_large`]).
 const PACKET: usize = 64 * 1024;
-const MOST_FDS: usize = 4;
+/// Of [`crate::Report::Ready`]: listener, root, project, pty, and five sockets of the network.
+const MOST_FDS: usize = 9;
 
 /// One end of a `SOCK_SEQPACKET` socket pair (`unix(7)`): packets keep their borders, and a closed peer is seen.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What runs inside, as evidence: from the notice of an exec to the command's output, its tests, its files and its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Link, Statement, TestResult};
-use cofferdam_enclosure::{Channel, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
+use cofferdam_enclosure::{
+    Channel, Connecting, Connects, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen,
+};
 use cofferdam_evidence::Striker;
 use cofferdam_review::testrun;
 use rustix::event::{PollFd, PollFlags};
@@ -22,12 +24,17 @@ use super::told::Told;
 
 /// Most commands whose arguments are remembered until their output is complete.
 const REMEMBERED: usize = 4096;
+/// Most connects that are remembered until their connection is heard of.
+const CONNECTING: usize = 4096;
 /// Bytes of the arguments of a command that are remembered.
 const ARGUMENTS: usize = 4096;
 
 /// Everything about the commands of a run.
 pub(super) struct Commands {
     execs: Execs,
+    connects: Connects,
+    /// Connects that were notified, the latest last.
+    connecting: VecDeque<Connecting>,
     processes: Processes,
     /// Once the evidence is open.
     outputs: Option<Outputs>,
@@ -72,6 +79,8 @@ impl Commands {
         let ProcessWatch { init, execs, census } = watch;
         Ok(Commands {
             execs,
+            connects: Connects::default(),
+            connecting: VecDeque::new(),
             processes: Processes::new(init, census, environment, kept.to_owned())?,
             outputs: None,
             notices: None,
@@ -117,7 +126,7 @@ impl Commands {
         renames: Option<&mut Renames>,
         helper: impl Fn() -> io::Result<Channel>,
     ) -> Result<bool, Failure> {
-        let Commands { execs, processes, outputs, notices, arguments, told, .. } = self;
+        let Commands { execs, connects, connecting, processes, outputs, notices, arguments, told, .. } = self;
         let mut ready = ready.iter().copied();
         let mut next = |there: bool| match there {
             true => ready.next().unwrap_or(PollFlags::empty()),
@@ -157,6 +166,12 @@ impl Commands {
                         None => Ok(()),
                     };
                     execs.notice(listener, &call, before, &mut tell)?;
+                }
+                (Some(Notice::Connect(call)), Some(listener), _) => {
+                    connecting.extend(connects.notice(listener, &call)?);
+                    if connecting.len() > CONNECTING {
+                        connecting.pop_front();
+                    }
                 }
                 (Some(Notice::Rename(call)), _, Some(renames)) => renames.notice(call, helper)?,
                 _ => {}

@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, Statement};
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_core::plan::Stdio;
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Network, NetworkSockets, Received, Renames, Report};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
@@ -77,6 +78,7 @@ pub(crate) fn main(link: Link) -> i32 {
         terminal,
         renames: None,
         commands: None,
+        network: None,
         begun: None,
         run,
         recorder: None,
@@ -126,6 +128,8 @@ struct Monitor {
     terminal: Option<(OwnedFd, rustix::termios::Termios)>,
     renames: Option<Renames>,
     commands: Option<Commands>,
+    /// Once the boundary stands: what arrives from inside, and the sockets that it arrives at.
+    network: Option<(Network, Option<NetworkSockets>)>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     run: Prepared,
@@ -202,8 +206,8 @@ impl Monitor {
 
     /// Until the boundary stands.
     fn wait_ready(&mut self) -> Result<(), Failure> {
-        let fds = match self.enclosure.report()? {
-            Some((Report::Ready, fds)) => fds,
+        let (network, fds) = match self.enclosure.report()? {
+            Some((Report::Ready(network), fds)) => (network, fds),
             Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
             Some(_) => return Err(Failure::Record("init spoke out of turn".to_owned())),
             None => return Err(Failure::Record("init died before the command started".to_owned())),
@@ -219,9 +223,15 @@ impl Monitor {
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }
-        if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
+        let master = match self.run.plan.enclosure.stdio {
+            Stdio::Pty { .. } => fds.next(),
+            Stdio::Pipes => None,
+        };
+        if let (Some(relay), Some(master)) = (&mut self.relay, master) {
             relay.attach(master)?;
         }
+        let sockets = network.sort(fds);
+        self.network = Some((network, sockets));
         Ok(())
     }
 
@@ -319,7 +329,7 @@ impl Monitor {
                 Some(Ending { reason: EndReason::Exited, code: None, signal: Some(signal) })
             }
             Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
-            Some((Report::Ready, _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
+            Some((Report::Ready(_), _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
         })
     }
 

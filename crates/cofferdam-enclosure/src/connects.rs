@@ -113,3 +113,136 @@ fn destination(raw: &[u8]) -> Option<SocketAddr> {
     };
     (!ip.is_loopback() && !ip.is_unspecified()).then(|| SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpStream, UdpSocket};
+    use std::sync::mpsc;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::net::{SocketFlags, bind, connect, socket_with};
+    use rustix::thread::gettid;
+
+    use super::*;
+    use crate::filter::{Notify, program};
+
+    /// Has a thread, confined as a command is, connect, and serves its notices until it has ended.
+    fn served(connecting: impl FnOnce() -> u64 + Send + 'static) -> (Vec<Option<Connecting>>, u64) {
+        let (send, listener) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            send.send(seccomp::install(&program(Notify::Calls), true).unwrap().unwrap()).unwrap();
+            connecting()
+        });
+        let listener = listener.recv().unwrap();
+        let (mut connects, mut learnt) = (Connects::default(), Vec::new());
+        loop {
+            let mut fds = [PollFd::new(&listener, PollFlags::IN)];
+            poll(&mut fds, None).unwrap();
+            if !fds[0].revents().contains(PollFlags::IN) {
+                break; // the thread, and with it the filter, has gone
+            }
+            if let Some(call) = seccomp::receive(listener.as_fd()).unwrap() {
+                learnt.push(connects.notice(listener.as_fd(), &call).unwrap());
+            }
+        }
+        (learnt, thread.join().unwrap())
+    }
+
+    fn nobodys() -> SocketAddr {
+        "198.51.100.1:9".parse().unwrap()
+    }
+
+    #[test]
+    fn a_datagram_socket_is_named() {
+        let (learnt, cookie) = served(|| {
+            let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+            // Sends nothing, and may fail for want of a route.
+            let _ = connect(&socket, &nobodys());
+            socket_cookie(&socket).unwrap()
+        });
+        let pid = std::process::id();
+        assert_eq!(learnt, [Some(Connecting { pid, cookie, address: nobodys(), udp: true })]);
+    }
+
+    #[test]
+    fn a_stream_socket_is_named() {
+        let (learnt, cookie) = served(|| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+            // From loopback nothing gets out.
+            bind(&socket, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+            let _ = connect(&socket, &nobodys());
+            socket_cookie(&socket).unwrap()
+        });
+        let pid = std::process::id();
+        assert_eq!(learnt, [Some(Connecting { pid, cookie, address: nobodys(), udp: false })]);
+    }
+
+    #[test]
+    fn loopback_is_nobodys_business_and_works() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let (learnt, _) = served(move || {
+            TcpStream::connect(to).unwrap();
+            0
+        });
+        assert_eq!(learnt, [None]);
+        listener.accept().unwrap();
+    }
+
+    #[test]
+    fn a_thread_with_a_table_of_its_own_is_asked_for_its_own_socket() {
+        if pidfd_open(gettid(), THREAD).is_err() {
+            return eprintln!("not proven before Linux 6.9");
+        }
+        let (learnt, cookie) = served(|| {
+            unshare_descriptors();
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            let _ = socket.connect(nobodys());
+            socket_cookie(&socket).unwrap()
+        });
+        assert_eq!(learnt, [Some(Connecting { pid: std::process::id(), cookie, address: nobodys(), udp: true })]);
+    }
+
+    #[test]
+    fn without_descriptors_of_threads_the_process_is_asked_where_it_has_the_same_table() {
+        let mut connects = Connects { threads: false };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&socket);
+        // This is not the process's first thread: the harness makes one a test.
+        let (process, found) = connects.socket(gettid(), number).unwrap();
+        assert_eq!(process, std::process::id());
+        assert_eq!(socket_cookie(&found).unwrap(), socket_cookie(&socket).unwrap());
+        std::thread::spawn(move || {
+            unshare_descriptors();
+            assert_eq!(connects.socket(gettid(), number).unwrap_err(), Errno::BADF);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[allow(unsafe_code, reason = "descriptors of this thread alone are made after it")]
+    fn unshare_descriptors() {
+        // SAFETY: the thread's descriptors of before stay open under their numbers.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
+    }
+
+    #[test]
+    fn destinations() {
+        let v4 = |port: u16, octets: [u8; 4]| [&2u16.to_ne_bytes()[..], &port.to_be_bytes(), &octets, &[0; 8]].concat();
+        let v6 = |text: &str| {
+            let address: Ipv6Addr = text.parse().unwrap();
+            [&10u16.to_ne_bytes()[..], &443u16.to_be_bytes(), &[0; 4], &address.octets(), &[0; 4]].concat()
+        };
+        assert_eq!(destination(&v4(443, [198, 18, 0, 5])), Some("198.18.0.5:443".parse().unwrap()));
+        assert_eq!(destination(&v6("fd00::5")), Some("[fd00::5]:443".parse().unwrap()));
+        assert_eq!(destination(&v6("::ffff:10.0.0.1")), Some("10.0.0.1:443".parse().unwrap()));
+        for own in [v4(1, [127, 0, 0, 9]), v4(1, [0; 4]), v6("::1"), v6("::"), v6("::ffff:127.0.0.1")] {
+            assert_eq!(destination(&own), None);
+        }
+        for short in [&[][..], &[2], &v4(1, [1; 4])[..7], &v6("fd00::5")[..23], &[1, 0, b'/', b'x', 0, 0, 0, 0]] {
+            assert_eq!(destination(short), None);
+        }
+    }
+}

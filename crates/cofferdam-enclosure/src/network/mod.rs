@@ -11,8 +11,10 @@ mod routes;
 mod sockets;
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use cofferdam_core::plan::EnclosurePlan;
 use serde::{Deserialize, Serialize};
 
 pub use sockets::Socket;
@@ -23,7 +25,7 @@ pub use sockets::Socket;
 pub enum NetworkTier {
     /// All TCP but loopback's, and DNS.
     Redirect,
-    /// DNS. TCP finds a route but no listener: the connection is refused at once.
+    /// DNS, and TCP to the addresses of the plan (`listen`). Where nobody listens TCP is refused at once.
     Routes(String),
     /// Nothing.
     None(String),
@@ -44,7 +46,8 @@ pub struct Network {
 /// The sockets in the monitor's hands. All are non-blocking.
 #[derive(Debug)]
 pub struct NetworkSockets {
-    /// Listeners that redirected connections arrive at.
+    /// Listeners. What arrives at port 61053 of loopback was redirected and meant for `SO_ORIGINAL_DST`, anything else for
+    /// the listener's own address.
     pub tcp: Vec<OwnedFd>,
     /// Datagram sockets on port 53 of every address, with `IP_PKTINFO` or `IPV6_RECVPKTINFO` set.
     pub udp: Vec<OwnedFd>,
@@ -67,17 +70,46 @@ impl Network {
     }
 }
 
+/// What arrives, and where: init's until the boundary stands.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    pub(crate) network: Network,
+    /// In the order of the network's sockets.
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
 /// Sets everything up in this process's network namespace, whose loopback interface is up.
-pub(crate) fn set_up() -> (Network, Vec<OwnedFd>) {
+pub(crate) fn set_up() -> Arrivals {
     let (tier, sockets) = match arrive() {
         Ok((tier, sockets)) => (tier, sockets),
         Err(why) => (NetworkTier::None(why), Vec::new()),
     };
     // sendto(2) with MSG_FASTOPEN connects as well, and is not notified.
     let fast_open = std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "0").err();
-    let (kinds, descriptors) = sockets.into_iter().unzip();
+    let (sockets, descriptors) = sockets.into_iter().unzip();
     let fast_open = fast_open.map(|e| format!("switching TCP Fast Open off: {e}"));
-    (Network { tier, sockets: kinds, fast_open }, descriptors)
+    Arrivals { network: Network { tier, sockets, fast_open }, descriptors }
+}
+
+impl Arrivals {
+    /// Listens at the addresses of the plan, where connections are not redirected. What cannot be listened at is told in the
+    /// tier's text.
+    pub(crate) fn listen(&mut self, addresses: &[SocketAddr]) {
+        let NetworkTier::Routes(why) = &mut self.network.tier else { return };
+        let (served, beyond) = addresses.split_at(addresses.len().min(EnclosurePlan::MOST_LISTENERS));
+        for address in served {
+            match sockets::at(*address) {
+                Ok(listener) => {
+                    self.network.sockets.push(Socket::Tcp);
+                    self.descriptors.push(listener);
+                }
+                Err(e) => why.push_str(&format!("; listening at {address}: {}", crate::error::plain(&e.into()))),
+            }
+        }
+        if !beyond.is_empty() {
+            why.push_str(&format!("; {} addresses more than can be listened at", beyond.len()));
+        }
+    }
 }
 
 /// The tier and its sockets, or why there is none.
@@ -93,4 +125,53 @@ fn arrive() -> Result<(NetworkTier, Vec<(Socket, OwnedFd)>), String> {
 
 fn said(what: impl Display, error: &std::io::Error) -> String {
     format!("{what}: {}", crate::error::plain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed() -> Arrivals {
+        let tier = NetworkTier::Routes("no nftables".to_owned());
+        Arrivals { network: Network { tier, sockets: Vec::new(), fast_open: None }, descriptors: Vec::new() }
+    }
+
+    #[test]
+    fn the_plans_addresses_are_listened_at_where_nothing_is_redirected() {
+        let free = std::net::TcpListener::bind("127.0.0.7:0").unwrap().local_addr().unwrap();
+        let mut arrivals = routed();
+        arrivals.listen(&[free, free, "[fd00::7]:0".parse().unwrap()]);
+        let Arrivals { network, descriptors } = arrivals;
+        // The second of the same cannot be had, and IPv6 may be missing.
+        let NetworkTier::Routes(why) = &network.tier else { panic!("{network:?}") };
+        assert!(why.starts_with(&format!("no nftables; listening at {free}: Address already in use")), "{why}");
+        assert!(network.sockets.len() == 2 || why.contains("[fd00::7]:0"), "{network:?}");
+        std::net::TcpStream::connect(free).unwrap();
+        assert_eq!(network.sockets.len(), descriptors.len());
+
+        let mut redirected = routed();
+        redirected.network.tier = NetworkTier::Redirect;
+        redirected.listen(&[free]);
+        assert!(redirected.descriptors.is_empty());
+    }
+
+    #[test]
+    fn no_more_are_listened_at_than_can_be_handed_over() {
+        let mut arrivals = routed();
+        let any = vec!["127.0.0.8:0".parse().unwrap(); EnclosurePlan::MOST_LISTENERS + 2];
+        arrivals.listen(&any);
+        assert_eq!(arrivals.descriptors.len(), EnclosurePlan::MOST_LISTENERS);
+        let wanted = NetworkTier::Routes("no nftables; 2 addresses more than can be listened at".to_owned());
+        assert_eq!(arrivals.network.tier, wanted);
+    }
+
+    #[test]
+    fn descriptors_are_sorted_by_what_they_are() {
+        let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut network = routed().network;
+        assert!(network.sort([]).is_none());
+        network.sockets = vec![Socket::Tcp, Socket::Udp, Socket::Diag, Socket::Tcp];
+        let sorted = network.sort([file(), file(), file(), file()]).unwrap();
+        assert_eq!((sorted.tcp.len(), sorted.udp.len()), (2, 1));
+    }
 }

@@ -62,8 +62,17 @@ pub(super) fn open() -> Result<Opened, EnclosureError> {
 }
 
 fn tcp(address: IpAddr) -> rustix::io::Result<OwnedFd> {
-    let socket = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
-    bind(&socket, &SocketAddr::new(address, PORT))?;
+    at(SocketAddr::new(address, PORT))
+}
+
+/// A listener at an address that need not be an interface's.
+pub(super) fn at(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
+    let socket = socket_with(family(address.ip()), SocketType::STREAM, FLAGS, None)?;
+    if address.is_ipv6() {
+        // For IPv4 the local route is enough.
+        set_ipv6_freebind(&socket, true)?;
+    }
+    bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
 }

@@ -3,6 +3,8 @@
 //! `coffer run --dry-run` prints it, its digest stands in the evidence, and init carries out the enclosure's part of
 //! it without deciding anything itself.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Bytes, RunId};
@@ -82,6 +84,16 @@ pub struct EnclosurePlan {
     pub processes: u64,
     /// Whether the caller is root: then some of /proc, which only uid 0 outside could touch, is covered as well.
     pub privileged_caller: bool,
+    /// Where connections are taken on a kernel that cannot redirect them all: synthetic addresses of the names that policy
+    /// allows, with the ports. At most [`EnclosurePlan::MOST_LISTENERS`] are served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<SocketAddr>,
+}
+
+impl EnclosurePlan {
+    /// Most addresses of `listen` that are served: with the other descriptors of a run they pass in one message
+    /// (`SCM_MAX_FD` of `unix(7)` is 253).
+    pub const MOST_LISTENERS: usize = 240;
 }
 
 /// How the command's standard streams are connected.

@@ -20,6 +20,7 @@ use crate::error::{Doing, EnclosureError, Step};
 use crate::filter::{Notify, program};
 use crate::landlock::restrict;
 use crate::message::{Order, Report};
+use crate::network::Arrivals;
 use crate::tier::Pipes;
 
 /// Opens /dev/null on descriptors 0 to 2 where they are free, so that nothing else gets those numbers before the command's
@@ -59,6 +60,7 @@ pub(crate) fn start(
     rules: &RulesetCreated,
     streams: Streams,
     master: Option<OwnedFd>,
+    arrivals: Arrivals,
 ) -> Result<Command, EnclosureError> {
     let doing = || "starting the command's process".to_owned();
     let (executed, report) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(Step::Limits, doing)?;
@@ -73,7 +75,7 @@ pub(crate) fn start(
         }
         Cloned::Child => {
             drop(executed);
-            let failure = match confine(channel, plan, rules, streams, master) {
+            let failure = match confine(channel, plan, rules, streams, master, arrivals) {
                 Ok(Some(errno)) => errno,
                 Ok(None) => Errno::PIPE.raw_os_error(), // the monitor never said go
                 Err(e) => {
@@ -105,6 +107,7 @@ fn confine(
     rules: &RulesetCreated,
     streams: Streams,
     master: Option<OwnedFd>,
+    arrivals: Arrivals,
 ) -> Result<Option<i32>, EnclosureError> {
     rustix::process::chdir(plan.cwd.as_path())
         .doing(Step::Mount, || format!("entering {}", plan.cwd.as_path().display()))?;
@@ -132,10 +135,11 @@ fn confine(
         openat(CWD, "/", flags, Mode::empty()).doing(Step::Channel, || "opening the root directory".to_owned())?;
     let project = openat(CWD, plan.project.as_path(), flags | OFlags::NOFOLLOW, Mode::empty())
         .doing(Step::Overlay, || "opening the project".to_owned())?;
-    let fds: Vec<BorrowedFd<'_>> = [&listener, &root, &project].into_iter().chain(&master).map(AsFd::as_fd).collect();
-    channel.send(&Report::Ready, &fds).doing(Step::Channel, || "reporting ready".to_owned())?;
+    let fds: Vec<BorrowedFd<'_>> =
+        [&listener, &root, &project].into_iter().chain(&master).chain(&arrivals.descriptors).map(AsFd::as_fd).collect();
+    channel.send(&Report::Ready(arrivals.network), &fds).doing(Step::Channel, || "reporting ready".to_owned())?;
     drop(fds);
-    drop((listener, root, project, master));
+    drop((listener, root, project, master, arrivals.descriptors));
     match channel.receive::<Order>().doing(Step::Channel, || "waiting for go".to_owned())? {
         Received::Message(Order::Go, _) => {}
         _ => return Ok(None),

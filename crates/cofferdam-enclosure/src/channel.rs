@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use cofferdam_core::plan::EnclosurePlan;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -14,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 /// Largest packet; what is larger travels in a memory file ([`Channel::send_large`]).
 const PACKET: usize = 64 * 1024;
-const MOST_FDS: usize = 4;
+/// Of [`crate::Report::Ready`]: listener, root, project, pty, five sockets of the network, and those of the plan.
+const MOST_FDS: usize = 9 + EnclosurePlan::MOST_LISTENERS;
 
 /// One end of a `SOCK_SEQPACKET` socket pair (`unix(7)`): packets keep their borders, and a closed peer is seen.
 #[derive(Debug)]

@@ -22,6 +22,8 @@ pub enum Step {
     Pivot,
     /// The loopback interface.
     Loopback,
+    /// The sockets that take what programs send.
+    Network,
     /// Forbidding nested user namespaces, resource limits.
     Limits,
     /// Dropping capabilities.
@@ -88,7 +90,7 @@ impl EnclosureError {
 }
 
 /// The text of an I/O error without "(os error 1)".
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(at) => text[..at].to_owned(),

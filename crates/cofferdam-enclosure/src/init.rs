@@ -21,6 +21,7 @@ use crate::channel::{Channel, Received, read_large};
 use crate::error::{Doing, EnclosureError, Step};
 use crate::landlock;
 use crate::message::{Order, Report};
+use crate::network;
 use crate::rename::helper;
 use crate::tier::Pipes;
 use crate::view::View;
@@ -67,6 +68,7 @@ fn build(channel: &Channel, pipes: Pipes, ids: (u32, u32)) -> Result<Running, En
     rustix::process::umask(Mode::empty());
     let mut view = View::new()?;
     socket_up()?;
+    let mut arrivals = network::set_up();
 
     let plan: EnclosurePlan = match channel.receive::<Order>().map_err(channel_failed)? {
         Received::Message(Order::Plan, mut fds) => match fds.pop() {
@@ -75,6 +77,7 @@ fn build(channel: &Channel, pipes: Pipes, ids: (u32, u32)) -> Result<Running, En
         },
         _ => return Err(channel_failed(io::ErrorKind::UnexpectedEof.into())),
     };
+    arrivals.listen(&plan.listen);
     for mount in &plan.mounts {
         view.add(mount)?;
     }
@@ -98,7 +101,7 @@ fn build(channel: &Channel, pipes: Pipes, ids: (u32, u32)) -> Result<Running, En
     // Made before the command runs, while every path is what the plan says.
     let rules = landlock::ruleset(&plan)?;
     let overlays = overlays(&plan)?;
-    let command = agent::start(channel, &plan, &rules, streams, master)?;
+    let command = agent::start(channel, &plan, &rules, streams, master, arrivals)?;
     Ok(Running { group: command.pid, executed: command.executed, terminal: command.terminal, rules, overlays })
 }
 

@@ -5,12 +5,14 @@
 
 mod agent;
 mod channel;
+mod connects;
 mod error;
 mod exec;
 pub mod filter;
 mod init;
 mod landlock;
 mod message;
+mod network;
 mod notices;
 mod rename;
 mod tier;
@@ -19,10 +21,12 @@ mod view;
 pub use agent::occupy_standard_streams;
 pub use channel::read_large;
 pub use channel::{Channel, Received};
+pub use connects::{Connecting, Connects};
 pub use error::{EnclosureError, Step};
 pub use exec::{Execs, Executed, Seen};
 pub use landlock::{confine_reader, confine_writer};
 pub use message::Report;
+pub use network::{Network, NetworkSockets, NetworkTier, Socket};
 pub use notices::{Notice, Notices};
 pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, Restored, is_leftover, restore};
 pub use tier::{Enclosure, Namespaces, Pipes, birth};

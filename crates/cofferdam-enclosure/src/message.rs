@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::EnclosureError;
+use crate::{EnclosureError, Network};
 
 /// From the monitor to init.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,8 +23,9 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The boundary stands and the command waits to be started. Descriptors: the seccomp listener, the root directory
-    /// of the view and the project in it (both `O_PATH`), then the pty's master where there is a pty.
-    Ready,
+    /// of the view and the project in it (both `O_PATH`), then the pty's master where there is a pty, then the network's
+    /// sockets.
+    Ready(Network),
     /// A layer could not be set up. Nothing was started.
     Failed(EnclosureError),
     /// The command runs.

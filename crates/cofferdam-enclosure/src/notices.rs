@@ -7,13 +7,15 @@ use std::rc::Rc;
 use cofferdam_sys::seccomp::{self, Notification};
 use rustix::event::PollFlags;
 
-use crate::filter::EXECS;
+use crate::filter::{CONNECTS, EXECS};
 
 /// A call that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// For [`crate::Execs::notice`].
     Exec(Notification),
+    /// For [`crate::Connects::notice`].
+    Connect(Notification),
     /// For [`crate::Renames::notice`].
     Rename(Notification),
 }
@@ -67,8 +69,11 @@ impl Notices {
 }
 
 fn route(call: Notification) -> Notice {
-    if u32::try_from(call.number).is_ok_and(|number| EXECS.contains(&number)) {
+    let one_of = |numbers: &[u32]| u32::try_from(call.number).is_ok_and(|number| numbers.contains(&number));
+    if one_of(EXECS) {
         Notice::Exec(call)
+    } else if one_of(CONNECTS) {
+        Notice::Connect(call)
     } else {
         Notice::Rename(call)
     }
@@ -83,6 +88,7 @@ mod tests {
     fn calls_go_where_they_belong() {
         let call = |number: u32| Notification { id: 1, pid: 2, number: number.cast_signed(), arguments: [0; 6] };
         assert!(EXECS.iter().all(|n| route(call(*n)) == Notice::Exec(call(*n))));
+        assert!(CONNECTS.iter().all(|n| route(call(*n)) == Notice::Connect(call(*n))));
         assert!(RENAMES.iter().all(|n| route(call(*n)) == Notice::Rename(call(*n))));
     }
 }

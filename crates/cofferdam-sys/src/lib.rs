@@ -13,6 +13,7 @@ pub mod loopback;
 pub mod memory;
 pub mod mounts;
 pub mod pidfd;
+pub mod pktinfo;
 pub mod ptrace;
 pub mod seccomp;
 pub mod signals;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Pid;
 
 use crate::check;
 
@@ -41,6 +42,26 @@ pub fn parent(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
     info(pidfd, PID).map(|info| info.parent)
 }
 
+/// The living process that a thread's descriptor belongs to, in the pid namespace of the caller; 0 where it is not in
+/// there (Linux 6.13).
+///
+/// # Errors
+/// As [`parent`].
+pub fn process(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+    info(pidfd, PID).map(|info| info.tgid)
+}
+
+/// Whether two threads use one table of descriptors (`kcmp(2)`, `KCMP_FILES`).
+///
+/// # Errors
+/// Those of `kcmp(2)`: `ENOSYS` where the kernel was built without it, `EPERM`, `ESRCH`.
+pub fn share_descriptors(one: Pid, other: Pid) -> io::Result<bool> {
+    const KCMP_FILES: libc::c_int = 2;
+    let (one, other) = (one.as_raw_nonzero().get(), other.as_raw_nonzero().get());
+    // SAFETY: no pointers.
+    check(unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) }).map(|order| order == 0)
+}
+
 /// How a process ended, as `waitpid(2)` would say it, once it has been reaped; `None` before, and where the kernel does
 /// not tell (before Linux 6.15).
 ///
@@ -64,7 +85,7 @@ pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
 mod tests {
     use std::os::fd::AsFd;
 
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use rustix::process::{PidfdFlags, pidfd_open};
 
     use super::*;
 
@@ -74,7 +95,10 @@ mod tests {
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         match parent(pidfd.as_fd()) {
-            Ok(parent) => assert_eq!(parent, std::process::id()),
+            Ok(parent) => {
+                assert_eq!(parent, std::process::id());
+                assert_eq!(process(pidfd.as_fd()).unwrap(), child.id());
+            }
             Err(e) => assert!(matches!(e.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)), "{e}"),
         }
         child.wait().unwrap();

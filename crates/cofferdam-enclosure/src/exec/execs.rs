@@ -372,7 +372,7 @@ fn status(thread: Pid, name: &str) -> Option<i32> {
 }
 
 /// The process that a thread belongs to.
-fn process_of(thread: Pid) -> Pid {
+pub(crate) fn process_of(thread: Pid) -> Pid {
     status(thread, "Tgid").and_then(Pid::from_raw).unwrap_or(thread)
 }
 

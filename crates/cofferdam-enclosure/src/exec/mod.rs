@@ -14,5 +14,6 @@ mod identity;
 mod image;
 mod stack;
 
+pub(crate) use execs::process_of;
 pub use execs::{Execs, Seen};
 pub use image::Executed;

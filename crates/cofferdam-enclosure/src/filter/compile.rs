@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use cofferdam_sys::seccomp::Instruction;
 
-use super::table::{Condition, EXECS, HIGHEST, RENAMES, Row, TABLE};
+use super::table::{CONNECTS, Condition, EXECS, HIGHEST, RENAMES, Row, TABLE};
 
 /// What is notified to the monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notify {
-    /// For the command: renames and execs.
+    /// For the command: renames, execs and connects.
     Calls,
     /// For the helper, which renames on the command's behalf and executes nothing.
     Nothing,
@@ -70,7 +70,7 @@ pub fn program(notify: Notify) -> Vec<Instruction> {
     ];
     let mut calls: BTreeMap<u32, Vec<Instruction>> = BTreeMap::new();
     if notify == Notify::Calls {
-        calls.extend(RENAMES.iter().chain(EXECS).map(|number| (*number, vec![op(RETURN, USER_NOTIF)])));
+        calls.extend(RENAMES.iter().chain(EXECS).chain(CONNECTS).map(|number| (*number, vec![op(RETURN, USER_NOTIF)])));
     }
     for row in TABLE {
         calls.entry(row.number).or_default().extend(refusal(row));
@@ -263,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn renames_and_execs_are_notified_to_the_monitor_and_not_for_the_helper() {
-        for number in RENAMES.iter().chain(EXECS) {
+    fn notified_calls_are_notified_to_the_monitor_and_not_for_the_helper() {
+        for number in RENAMES.iter().chain(EXECS).chain(CONNECTS) {
             assert_eq!(verdict(*number, [0; 6]), USER_NOTIF);
             assert_eq!(run(&program(Notify::Nothing), ARCHITECTURE, *number, [0; 6]), ALLOW);
         }

@@ -49,6 +49,9 @@ pub const RENAMES: &[u32] = n::RENAMES;
 /// Notified to the monitor, which records each that succeeds.
 pub const EXECS: &[u32] = &[n::EXECVE, n::EXECVEAT];
 
+/// Notified to the monitor, which learns whose socket it is that connects.
+pub const CONNECTS: &[u32] = &[n::CONNECT];
+
 /// No error: the call reports success without having been made.
 const DONE: u16 = 0;
 const EPERM: u16 = 1;
@@ -216,7 +219,7 @@ mod libc_numbers {
         };
     }
     numbers! {
-        IOCTL = __NR_ioctl, SOCKET = __NR_socket, CLONE = __NR_clone, UNSHARE = __NR_unshare,
+        IOCTL = __NR_ioctl, CONNECT = __NR_connect, SOCKET = __NR_socket, CLONE = __NR_clone, UNSHARE = __NR_unshare,
         PERSONALITY = __NR_personality, SETNS = __NR_setns, MOUNT = __NR_mount, UMOUNT2 = __NR_umount2,
         PIVOT_ROOT = __NR_pivot_root, CHROOT = __NR_chroot, OPEN_TREE = __NR_open_tree, MOVE_MOUNT = __NR_move_mount,
         FSOPEN = __NR_fsopen, FSCONFIG = __NR_fsconfig, FSMOUNT = __NR_fsmount, FSPICK = __NR_fspick,

@@ -7,11 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
-use cofferdam_gateway::{Say, Settings, Sockets};
+use cofferdam_gateway::{Authority, Say, Settings, Sockets};
+use cofferdam_policy::Rule;
 use cofferdam_exchange::Interceptor;
 use guard::Guard;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+
+use crate::prepare::Prepared;
 
 /// The name by which this program knows that it is to be a gateway (`argv[0]`).
 pub const NAME: &str = "coffer-gateway";
@@ -23,6 +26,27 @@ pub(crate) struct Birth {
     pub(crate) settings: Settings,
     /// What must not leave.
     pub(crate) secrets: Secrets,
+}
+
+impl Birth {
+    /// From a run's plan, with the authority that its programs trust.
+    pub(crate) fn of(run: &Prepared, authority: Authority) -> Result<Birth, String> {
+        let plan = &run.plan;
+        let rules = plan.network.rules.iter().map(Rule::deserialize).collect::<Result<_, _>>();
+        let settings = Settings {
+            run: plan.run.clone(),
+            first_connection: 1,
+            rules: rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?,
+            authority,
+            roots: plan.network.roots.clone(),
+            proxy: Vec::new(),
+        };
+        // What the person gives the command is there to be used.
+        let given = |value: &[u8]| {
+            plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some())
+        };
+        Ok(Birth { settings, secrets: run.secrets.without(given) })
+    }
 }
 
 /// Announces a [`Birth`]: its memory file is the first descriptor, then come the sockets.

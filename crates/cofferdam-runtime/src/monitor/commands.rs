@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Link, Statement, TestResult};
-use cofferdam_enclosure::{Channel, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
+use cofferdam_enclosure::{
+    Channel, Connects, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen,
+};
 use cofferdam_evidence::Striker;
 use cofferdam_review::testrun;
 use rustix::event::{PollFd, PollFlags};
@@ -16,6 +18,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::Failure;
 use super::completeness::Census;
 use super::output::{Finished, Outputs};
+use super::owners::Owners;
 use super::processes::{Processes, Recorded, Totals};
 use super::record::{RecordError, Recorder};
 use super::told::Told;
@@ -28,6 +31,8 @@ const ARGUMENTS: usize = 4096;
 /// Everything about the commands of a run.
 pub(super) struct Commands {
     execs: Execs,
+    connects: Connects,
+    owners: Owners,
     processes: Processes,
     /// Once the evidence is open.
     outputs: Option<Outputs>,
@@ -72,6 +77,8 @@ impl Commands {
         let ProcessWatch { init, execs, census } = watch;
         Ok(Commands {
             execs,
+            connects: Connects::default(),
+            owners: Owners::default(),
             processes: Processes::new(init, census, environment, kept.to_owned())?,
             outputs: None,
             notices: None,
@@ -117,7 +124,7 @@ impl Commands {
         renames: Option<&mut Renames>,
         helper: impl Fn() -> io::Result<Channel>,
     ) -> Result<bool, Failure> {
-        let Commands { execs, processes, outputs, notices, arguments, told, .. } = self;
+        let Commands { execs, connects, owners, processes, outputs, notices, arguments, told, .. } = self;
         let mut ready = ready.iter().copied();
         let mut next = |there: bool| match there {
             true => ready.next().unwrap_or(PollFlags::empty()),
@@ -157,6 +164,11 @@ impl Commands {
                         None => Ok(()),
                     };
                     execs.notice(listener, &call, before, &mut tell)?;
+                }
+                (Some(Notice::Connect(call)), Some(listener), _) => {
+                    if let Some(connecting) = connects.notice(listener, &call)? {
+                        owners.connects(connecting.cookie, processes.program_of(connecting.pid)?);
+                    }
                 }
                 (Some(Notice::Rename(call)), _, Some(renames)) => renames.notice(call, helper)?,
                 _ => {}
@@ -247,6 +259,11 @@ impl Commands {
             }
         }
         Ok(())
+    }
+
+    /// The `process.exec` of who connected a socket, by its cookie.
+    pub(super) fn owner(&self, cookie: u64) -> Option<u64> {
+        self.owners.of(cookie)
     }
 
     /// Takes no more notices.

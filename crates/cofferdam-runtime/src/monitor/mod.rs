@@ -12,6 +12,7 @@ mod images;
 mod names;
 mod outlet;
 pub mod output;
+mod owners;
 mod processes;
 mod prompts;
 mod record;
@@ -29,11 +30,14 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, Statement};
+use cofferdam_core::plan::Stdio;
 use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
 use crate::control::Request;
+use crate::gateway::Birth;
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
@@ -85,6 +89,7 @@ pub(crate) fn main(link: Link) -> i32 {
         outlet: None,
         control: None,
         begun: None,
+        authority: None,
         run,
         recorder: None,
     };
@@ -139,6 +144,8 @@ struct Monitor {
     control: Option<Control>,
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
+    /// What the gateway is to sign certificates with.
+    authority: Option<Authority>,
     run: Prepared,
     recorder: Option<Recorder>,
 }
@@ -163,6 +170,8 @@ impl Monitor {
         let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
         self.follow_processes(watch?)?;
+        let authority = Authority::generate(self.run.plan.run.as_str()).map_err(|e| Failure::Record(e.to_string()))?;
+        self.authority = Some(authority);
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
             self.wait_ready()?;
@@ -218,8 +227,8 @@ impl Monitor {
 
     /// Until the boundary stands.
     fn wait_ready(&mut self) -> Result<(), Failure> {
-        let fds = match self.enclosure.report()? {
-            Some((Report::Ready, fds)) => fds,
+        let (network, fds) = match self.enclosure.report()? {
+            Some((Report::Ready(network), fds)) => (network, fds),
             Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
             Some(_) => return Err(Failure::Record("init spoke out of turn".to_owned())),
             None => return Err(Failure::Record("init died before the command started".to_owned())),
@@ -235,9 +244,17 @@ impl Monitor {
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }
-        if let (Some(relay), Some(master)) = (&mut self.relay, fds.next()) {
+        let master = match self.run.plan.enclosure.stdio {
+            Stdio::Pty { .. } => fds.next(),
+            Stdio::Pipes => None,
+        };
+        if let (Some(relay), Some(master)) = (&mut self.relay, master) {
             relay.attach(master)?;
         }
+        let authority = self.authority.take().ok_or_else(|| Failure::Record("there is no authority".to_owned()))?;
+        let birth = Birth::of(&self.run, authority).map_err(Failure::Record)?;
+        self.run.plan.notes.extend(outlet::shortfall(&network));
+        self.outlet = Some(Outlet::new(network.sort(fds), birth));
         Ok(())
     }
 
@@ -354,7 +371,7 @@ impl Monitor {
                 Some(Ending { reason: EndReason::Exited, code: None, signal: Some(signal) })
             }
             Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
-            Some((Report::Ready, _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
+            Some((Report::Ready(_), _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
         })
     }
 

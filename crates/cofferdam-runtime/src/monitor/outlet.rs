@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
-use cofferdam_enclosure::{Channel, Received};
+use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::{Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,8 +44,11 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    /// `sockets` as [`cofferdam_enclosure::Report::Ready`] brought them.
-    pub(super) fn new(sockets: Vec<OwnedFd>, cover: Cover, birth: Birth) -> Outlet {
+    /// From the sockets that init made; where there are none nothing arrives.
+    pub(super) fn new(sockets: Option<NetworkSockets>, birth: Birth) -> Outlet {
+        let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
+        let cover = Cover { tcp: tcp.len(), udp: udp.len() };
+        let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
         Outlet { sockets, cover, birth, births: 0, gateway: None, open: HashMap::new(), failed: None }
     }
 
@@ -130,26 +133,28 @@ impl Outlet {
         said: Say,
         files: Vec<OwnedFd>,
         recorder: &mut Recorder,
-        owner: &impl Fn(u64) -> Option<u64>,
+        owner_of: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
-        let cause = |cookie: Option<u64>| cookie.and_then(owner);
         match said {
             Say::Opened { owner, connect } => {
-                self.open.insert(connect.connection, (cause(owner), connect));
+                self.open.insert(connect.connection, (owner.and_then(owner_of), connect));
             }
             Say::Record { owner, kept, mut what } => {
-                match &mut *what {
-                    EventKind::NetLookup(_) | EventKind::NetDenied(_) => {}
-                    EventKind::NetConnect(connect) => {
-                        self.open.remove(&connect.connection);
-                    }
+                // Of a connection that has been open for long, the socket may be forgotten.
+                let opened = |number: u64| self.open.get(&number).and_then(|(cause, _)| *cause);
+                let cause = match &mut *what {
+                    EventKind::NetLookup(_) => None,
+                    EventKind::NetDenied(denied) => denied.connection.and_then(opened),
+                    EventKind::NetConnect(connect) => self.open.remove(&connect.connection).and_then(|(cause, _)| cause),
                     EventKind::HttpExchange(exchange) => {
                         let (sent, received) = keep(kept, files, recorder)?;
                         (exchange.sent.kept, exchange.received.kept) = (sent, received);
+                        opened(exchange.connection)
                     }
                     _ => return self.lost(recorder, "the gateway reported what it cannot know"),
-                }
-                recorder.append(cause(owner).map(|seq| (seq, Link::Socket)), *what)?;
+                };
+                let cause = cause.or_else(|| owner.and_then(owner_of));
+                recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
             Say::Ask { id, what } => {
                 let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
@@ -243,4 +248,14 @@ fn keep(
         Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT))?))
     };
     Ok((next(kept.sent)?, next(kept.received)?))
+}
+
+/// What of the network cannot be mediated on this machine, for the person.
+pub(super) fn shortfall(network: &Network) -> Option<String> {
+    match &network.tier {
+        NetworkTier::Redirect => None,
+        NetworkTier::Routes(why) | NetworkTier::None(why) => {
+            Some(format!("not every connection can leave here, whatever is allowed: {why} (coffer doctor)"))
+        }
+    }
 }

@@ -19,12 +19,18 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
         ("abstract", [name, word]) => UnixAddr::from_abstract_name(name)
             .and_then(|address| UnixStream::connect_addr(&address))
             .and_then(|s| say(s, word)),
+        ("fast-open", [to, word]) => fast_open(to, word),
+        ("own-servers", []) => own_servers(),
+        ("without-netlink", [protocol, program @ ..]) => {
+            protocol.parse().map_err(io::Error::other).and_then(|protocol| without_netlink(protocol, program))
+        }
         ("serve", [at]) => serve(at),
         ("serve-abstract", [name]) => UnixAddr::from_abstract_name(name).and_then(|a| {
             let listener = std::os::unix::net::UnixListener::bind_addr(&a)?;
             listener.incoming().try_for_each(|c| c.map(drop)).map(|()| String::new())
         }),
         ("raw-socket", []) => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
+        ("ping-socket", []) => socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
         ("packet-socket", []) => socket(libc::AF_PACKET, libc::SOCK_RAW, 0x0300),
         ("vsock", []) => socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0),
         ("netlink-audit", []) => socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT),
@@ -61,6 +67,68 @@ fn udp(to: &str, word: &str) -> Loot {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
     let from = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     UdpSocket::bind(from)?.send_to(word.as_bytes(), to).map(|n| n.to_string())
+}
+
+/// Connects without connect(2) (`MSG_FASTOPEN`).
+fn fast_open(to: &str, word: &str) -> Loot {
+    let SocketAddr::V4(to) = to.parse().map_err(io::Error::other)? else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: to.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: a word and an address of the stated sizes.
+    unsafe {
+        let socket = check(libc::c_long::from(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)))?;
+        let size = size_of::<libc::sockaddr_in>() as u32;
+        let address = (&raw const address).cast();
+        let socket = i32::try_from(socket).unwrap_or(-1);
+        let sent = libc::sendto(socket, word.as_ptr().cast(), word.len(), libc::MSG_FASTOPEN, address, size);
+        check(sent as libc::c_long).map(|n| n.to_string())
+    }
+}
+
+/// A program's own servers on every address that is its own.
+fn own_servers() -> Loot {
+    for (at, to) in [("127.0.0.1", "127.0.0.1"), ("127.0.0.5", "127.0.0.5"), ("0.0.0.0", "0.0.0.0"), ("[::1]", "[::1]")]
+    {
+        let socket = match std::net::TcpListener::bind(format!("{at}:0")) {
+            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable && at == "[::1]" => continue,
+            other => other?,
+        };
+        let port = socket.local_addr()?.port();
+        say(TcpStream::connect(format!("{to}:{port}"))?, "x")?;
+        let word = &mut [0];
+        io::Read::read_exact(&mut socket.accept()?.0, word)?;
+        let server = UdpSocket::bind(format!("{at}:0"))?;
+        let client = UdpSocket::bind(if at == "[::1]" { "[::]:0" } else { "0.0.0.0:0" })?;
+        client.send_to(b"x", format!("{to}:{}", server.local_addr()?.port()))?;
+        server.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let (_, from) = server.recv_from(word)?;
+        server.send_to(b"y", from)?;
+        client.set_read_timeout(Some(Duration::from_secs(2)))?;
+        client.recv(word)?;
+    }
+    Ok(String::new())
+}
+
+/// Executes a program for which a protocol of netlink does not exist.
+fn without_netlink(protocol: u32, program: &[&str]) -> Loot {
+    use cofferdam_sys::seccomp::{Instruction, install};
+    let load = |k| Instruction { code: 0x20, jt: 0, jf: 0, k };
+    let differs = |k, jf| Instruction { code: 0x15, jt: 0, jf, k };
+    let give = |k| Instruction { code: 0x06, jt: 0, jf: 0, k };
+    let refusal = 0x0005_0000 | libc::EPROTONOSUPPORT as u32;
+    let socket = u32::try_from(libc::SYS_socket).map_err(io::Error::other)?;
+    rustix::thread::set_no_new_privs(true)?;
+    // Number, family, protocol.
+    let filter = [load(0), differs(socket, 5), load(16), differs(16, 3), load(32), differs(protocol, 1), give(refusal)];
+    install(&[&filter[..], &[give(0x7fff_0000)]].concat(), false)?;
+    let (name, words) = program.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    Err(std::os::unix::process::CommandExt::exec(std::process::Command::new(name).args(words)))
 }
 
 /// Answers one connection after the other with what it hears.

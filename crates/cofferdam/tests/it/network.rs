@@ -6,9 +6,19 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::support::attack::judge_all;
 use crate::support::{Attack, Needs, Scene, eventually, is_root, unique};
+
+const WORLD: &[&str] = &[
+    "1.1.1.1:443",
+    "198.18.0.1:443",
+    "169.254.169.254:80",
+    "10.0.0.1:80",
+    "[2606:4700:4700::1111]:443",
+    "[fd00::1]:80",
+];
 
 type Heard = Arc<Mutex<String>>;
 
@@ -63,13 +73,77 @@ fn the_hosts_loopback_is_not_the_enclosures() {
 #[test]
 fn no_address_of_the_world_is_reachable() {
     let scene = Scene::new();
-    for to in ["1.1.1.1:443", "8.8.8.8:53", "169.254.169.254:80", "10.0.0.1:80", "[2606:4700:4700::1111]:443"] {
-        for way in ["tcp", "udp"] {
-            Attack::new(&[way, to, "x"]).judge_inside(&scene).unwrap();
-        }
+    for to in WORLD.iter().chain(&["224.0.0.251:5353", "255.255.255.255:9"]) {
+        let begun = Instant::now();
+        let got = scene.attack_inside(&["udp", to, "x"]);
+        assert!(got.out().starts_with("lost udp: "), "{to}: {}", got.all());
+        // As by a machine without that network, and not by a client's patience.
+        assert!(got.out().contains("Network is unreachable"), "{to}: {}", got.all());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{to}: {:?}", begun.elapsed());
     }
     let interfaces = scene.script("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /proc/net/route | tail -n +2");
     assert_eq!(interfaces.out().split_whitespace().collect::<Vec<_>>(), ["lo"], "{}", interfaces.all());
+}
+
+/// They have a listener in the enclosure itself, which is what a program is connected to.
+#[test]
+fn tcp_arrives_at_the_enclosures_own_listener() {
+    let scene = Scene::new();
+    for to in WORLD {
+        if to.starts_with('[') && TcpListener::bind("[::1]:0").is_err() {
+            continue;
+        }
+        let got = scene.attack_inside(&["tcp", to, "x"]);
+        assert!(got.status.success(), "{to}: {}", got.all());
+    }
+    let got = scene.attack_inside(&["own-servers"]);
+    assert!(got.status.success(), "{}", got.all());
+    // Nobody could say whose a connection without connect(2) is.
+    Attack::new(&["fast-open", "198.18.0.1:443", "x"]).judge_inside(&scene).unwrap();
+}
+
+/// Of the machine itself there is nothing but the loopback interface: its own addresses lead to the enclosure's listener.
+#[test]
+fn the_hosts_other_addresses_are_not_the_enclosures() {
+    let scene = Scene::new();
+    // Sends nothing: only the address is asked for that it would be sent from.
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("198.51.100.1:9").and_then(|()| s.local_addr()));
+    let Ok(own) = own else {
+        eprintln!("not proven on this machine: it has no address but loopback's");
+        return;
+    };
+    let listener = TcpListener::bind((own.ip(), 0)).unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let heard = hear(move || listener.accept().map(|(c, _)| c));
+    nothing_comes(&scene, "tcp", &to, &heard);
+}
+
+/// Where the kernel lacks a part, less arrives and nothing leaves.
+#[test]
+fn without_nftables_or_routing_rules_nothing_leaves_either() {
+    let scene = Scene::new();
+    let coffer = env!("CARGO_BIN_EXE_coffer");
+    for (protocol, refusal) in [(NETFILTER, "Connection refused"), (ROUTE, "Network is unreachable")] {
+        for (way, refusal) in [("tcp", refusal), ("udp", "Network is unreachable")] {
+            let mut command = scene.program(scene.outside.join("hostile"));
+            command.args(["without-netlink", protocol, coffer, "run", "--", "./hostile", way, "1.1.1.1:443", "x"]);
+            let got = crate::support::scene::finish(command, b"");
+            assert_eq!(
+                got.out().trim(),
+                format!("lost {way}: {refusal} (os error {})", number(refusal)),
+                "{}",
+                got.all()
+            );
+        }
+    }
+}
+
+/// Protocols of `netlink(7)`.
+const NETFILTER: &str = "12";
+const ROUTE: &str = "0";
+
+fn number(refusal: &str) -> i32 {
+    if refusal == "Connection refused" { libc::ECONNREFUSED } else { libc::ENETUNREACH }
 }
 
 #[test]
@@ -128,6 +202,7 @@ fn unusual_families_are_refused() {
     judge_all(
         &scene,
         [
+            Attack::new(&["ping-socket"]).needs(Needs::Unless("Permission denied")),
             Attack::new(&["raw-socket"]).needs(Needs::Capability),
             Attack::new(&["packet-socket"]).needs(Needs::Capability),
             Attack::new(&["vsock"]).needs(Needs::Unless("Address family")),

@@ -13,6 +13,12 @@ use crate::monitor::resident;
 const GENERATIONS: u32 = 64;
 
 impl Processes {
+    /// The `process.exec` of the program that a process runs, which it may have from an ancestor.
+    pub(in crate::monitor) fn program_of(&mut self, pid: u32) -> Result<u64, RecordError> {
+        let parent = resident::parent(pid).unwrap_or(0);
+        Ok(self.cause(pid, parent)?.0)
+    }
+
     /// What led to an exec: the process's own last one, or that of its nearest ancestor that has one.
     pub(super) fn cause(&mut self, pid: u32, parent: u32) -> Result<(u64, Link, Option<Rc<Names>>), RecordError> {
         if let Some(process) = self.known.get(&pid) {

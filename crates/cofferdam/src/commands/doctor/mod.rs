@@ -4,6 +4,7 @@
 //! what counts is what the outside saw of it.
 
 pub mod host;
+mod network;
 mod plant;
 pub mod probe;
 
@@ -48,6 +49,7 @@ impl Check {
 struct Findings {
     host: Vec<Check>,
     boundary: Vec<Check>,
+    network: Vec<Check>,
     holds: bool,
 }
 
@@ -55,9 +57,9 @@ struct Findings {
 pub fn doctor(args: &DoctorArgs, colour: Colour) -> Answer {
     let facts = crate::host::host()?;
     let host = host::examine(&crate::host::store(&facts));
-    let boundary = plant::examine(&facts)?;
+    let probe::Probed { boundary, network } = plant::examine(&facts)?;
     let holds = boundary.iter().all(|c| c.holds);
-    let findings = Findings { host, boundary, holds };
+    let findings = Findings { host, boundary, network, holds };
     if args.json {
         output::json(&findings)?;
     } else {
@@ -74,7 +76,14 @@ pub fn doctor(args: &DoctorArgs, colour: Colour) -> Answer {
 
 fn human(findings: &Findings, colour: bool) -> String {
     let mut text = String::new();
-    for (title, checks) in [("this machine", &findings.host), ("the boundary, tried", &findings.boundary)] {
+    for (title, checks) in [
+        ("this machine", &findings.host),
+        ("the boundary, tried", &findings.boundary),
+        ("the network that programs find", &findings.network),
+    ] {
+        if checks.is_empty() {
+            continue;
+        }
         text.push_str(&format!("{}\n", output::styled(title, "1", colour)));
         let rows: Vec<Vec<String>> = checks
             .iter()

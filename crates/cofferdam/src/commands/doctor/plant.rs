@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use cofferdam_runtime::plan::{Host, INSIDE};
 
 use super::Check;
-use super::probe::Spec;
+use super::probe::{Probed, Spec};
 use crate::failure::Failure;
 
 /// A directory that goes away with this value.
@@ -29,7 +29,7 @@ fn plant(parent: &Path, name: &str) -> Result<Planted, Failure> {
 }
 
 /// Runs the probe in an enclosure of its own.
-pub fn examine(host: &Host) -> Result<Vec<Check>, Failure> {
+pub fn examine(host: &Host) -> Result<Probed, Failure> {
     let keys = plant(&host.home, ".coffer-doctor")?;
     let key = keys.0.join("planted-key");
     let work = plant(&std::env::temp_dir().canonicalize()?, "coffer-doctor")?;
@@ -55,14 +55,14 @@ pub fn examine(host: &Host) -> Result<Vec<Check>, Failure> {
         .current_dir(&project)
         .stdin(Stdio::null())
         .output()?;
-    let mut checks: Vec<Check> = match serde_json::from_slice(&output.stdout) {
-        Ok(checks) if output.status.success() => checks,
+    let mut probed: Probed = match serde_json::from_slice(&output.stdout) {
+        Ok(probed) if output.status.success() => probed,
         _ => {
             let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             let mut check =
                 Check::new("an enclosure can be built", false, words.lines().next().unwrap_or("no word of why"));
             check.fix = Some(words.lines().skip(1).map(str::trim).collect::<Vec<_>>().join("\n"));
-            return Ok(vec![check]);
+            return Ok(Probed { boundary: vec![check], network: Vec::new() });
         }
     };
     let reached = |what: &str, accepted: bool| {
@@ -72,6 +72,7 @@ pub fn examine(host: &Host) -> Result<Vec<Check>, Failure> {
             if accepted { "connected" } else { "no connection came" },
         )
     };
+    let checks = &mut probed.boundary;
     checks.push(reached("a listener on 127.0.0.1", tcp.accept().is_ok()));
     checks.push(reached("an abstract socket", abstract_socket.accept().is_ok()));
     let text = std::fs::read_to_string(project.join("file"))?;
@@ -80,5 +81,5 @@ pub fn examine(host: &Host) -> Result<Vec<Check>, Failure> {
         text == "before" && project.join("directory").is_dir(),
         format!("the file still says `{text}`"),
     ));
-    Ok(checks)
+    Ok(probed)
 }

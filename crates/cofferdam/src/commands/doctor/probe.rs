@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Check;
+use super::{Check, network};
 use crate::commands::Answer;
 use crate::failure::Failure;
 use crate::output;
@@ -26,11 +26,20 @@ pub struct Spec {
     pub abstract_name: String,
 }
 
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Probed {
+    /// What must fail, and what must work for an enclosure to be one.
+    pub boundary: Vec<Check>,
+    /// What programs find when they go to the network. Less than all costs them something, and lets nothing out.
+    pub network: Vec<Check>,
+}
+
 /// Tries everything and prints what came of it.
 pub fn probe(spec: &str) -> Answer {
     let spec: Spec = serde_json::from_str(spec)
         .map_err(|e| Failure::new(format!("not a probe: {e}")).next("this command is for `coffer doctor`"))?;
-    output::json(&vec![
+    let boundary = vec![
         must_fail("a key planted in your home cannot be read", std::fs::read_to_string(&spec.key)),
         must_fail(
             "a TCP listener of the host cannot be reached",
@@ -61,7 +70,9 @@ pub fn probe(spec: &str) -> Answer {
         must_work("a directory of the project can be renamed", std::fs::rename("directory", "renamed")),
         must_work("loopback works inside", loopback()),
         must_work("/tmp is private and writable", std::fs::write("/tmp/probe", "x")),
-    ])?;
+        network::datagrams(),
+    ];
+    output::json(&Probed { boundary, network: network::arrives() })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -27,6 +27,8 @@ mod place;
 mod refuse;
 mod relay;
 mod roots;
+#[cfg(test)]
+mod testing;
 
 pub use authority::Authority;
 pub use error::GatewayError;

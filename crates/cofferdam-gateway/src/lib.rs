@@ -10,9 +10,30 @@ pub mod authority;
 pub mod settings;
 pub mod wire;
 
+mod accept;
+mod classify;
+mod confine;
+mod dns;
+mod error;
+mod gateway;
+mod handle;
+mod http;
+mod names;
+mod outside;
+mod owner;
+mod passthrough;
+mod pipes;
 mod place;
+mod refuse;
+mod relay;
+mod roots;
+#[cfg(test)]
+mod testing;
 
 pub use authority::Authority;
+pub use error::GatewayError;
+pub use gateway::{Gateway, serve};
+pub use handle::Handle;
 pub use place::{Connection, Place};
 pub use settings::{Settings, Sockets};
 pub use wire::{Hear, Kept, Ledger, Say};

@@ -12,6 +12,7 @@ pub mod landlock;
 pub mod loopback;
 pub mod memory;
 pub mod mounts;
+pub mod packet_info;
 pub mod pidfd;
 pub mod pktinfo;
 pub mod ptrace;

@@ -144,6 +144,11 @@ fn index(address: IpAddr) -> Option<u32> {
     (1..=LAST).contains(&index).then_some(index)
 }
 
+/// Whether an address is of the ranges that stand for names.
+pub(crate) fn is_synthetic(address: IpAddr) -> bool {
+    index(address).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

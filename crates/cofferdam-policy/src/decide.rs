@@ -196,6 +196,18 @@ impl Policy {
         Host::parse(host).is_ok_and(|host| self.index.candidates(&host).any(|at| !self.rules[at].is_expired(now)))
     }
 
+    /// What the rules about a host that have not ended are for, each purpose once.
+    pub fn purposes(&self, host: &str, now: Timestamp) -> Vec<String> {
+        let Ok(host) = Host::parse(host) else { return Vec::new() };
+        let mut purposes: Vec<String> = Vec::new();
+        for rule in self.about(&host).into_iter().filter(|rule| !rule.is_expired(now)) {
+            if !purposes.contains(&rule.purpose) {
+                purposes.push(rule.purpose.clone());
+            }
+        }
+        purposes
+    }
+
     /// The rules about a host, in order.
     pub(crate) fn about(&self, host: &Host<'_>) -> Vec<&Rule> {
         let mut found: Vec<usize> = self.index.candidates(host).collect();

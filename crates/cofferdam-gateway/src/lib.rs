@@ -10,7 +10,9 @@ pub mod authority;
 pub mod settings;
 pub mod wire;
 
+mod http;
 mod place;
+mod tls;
 
 pub use authority::Authority;
 pub use place::{Connection, Place};

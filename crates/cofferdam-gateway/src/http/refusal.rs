@@ -175,7 +175,7 @@ fn own(
         Manner::Grpc => "application/grpc",
     }));
     if manner == Manner::Grpc {
-        fields.insert("grpc-status", HeaderValue::from(grpc));
+        fields.insert("grpc-status", HeaderValue::from(u16::from(grpc)));
         if let Ok(message) = HeaderValue::try_from(percent(message)) {
             fields.insert("grpc-message", message);
         }

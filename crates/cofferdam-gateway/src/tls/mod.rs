@@ -6,6 +6,6 @@ mod leaves;
 mod outside;
 
 pub(crate) use failure::{of_program, of_server};
-pub(crate) use inside::{Accepted, accept};
+pub(crate) use inside::{AcceptError, accept};
 pub(crate) use leaves::{Leaves, LeavesError};
 pub(crate) use outside::Servers;

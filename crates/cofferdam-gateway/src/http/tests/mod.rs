@@ -1,0 +1,1 @@
+//! HTTP as programs and servers see it, over loopback.

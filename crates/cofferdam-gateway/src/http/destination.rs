@@ -33,7 +33,8 @@ pub(crate) fn check(head: &request::Parts, place: &Place, tls: bool) -> Result<(
         return Err(Astray::Malformed("has no path"));
     }
     let path = head.uri.path();
-    if !path.starts_with('/') && !(path == "*" && head.method == Method::OPTIONS) {
+    let is_server = path == "*" && head.method == Method::OPTIONS;
+    if !(path.starts_with('/') || is_server) {
         return Err(Astray::Malformed("has a path that does not begin with `/`"));
     }
     let scheme = if tls { "https" } else { "http" };
@@ -98,7 +99,8 @@ mod tests {
         let place = Place { host: "a.example".to_owned(), port: 443 };
         let other = Place { host: "2001:db8::1".to_owned(), port: 8443 };
         let (h1, h2, old) = (Version::HTTP_11, Version::HTTP_2, Version::HTTP_10);
-        let cases: &[(&Place, &str, &str, Version, &[&str], &str)] = &[
+        type Case<'a> = (&'a Place, &'a str, &'a str, Version, &'a [&'a str], &'a str);
+        let cases: &[Case<'_>] = &[
             (&place, "GET", "/", h1, &["a.example"], "ok"),
             (&place, "GET", "/", h1, &["A.Example."], "ok"),
             (&place, "GET", "/", h1, &["a.example:443"], "ok"),

@@ -25,7 +25,7 @@ pub(crate) struct Exchange {
     pub(crate) received: Meter,
     began: Instant,
     asked: Asked,
-    answer: OnceCell<(StatusCode, Vec<(String, String)>, u64)>,
+    answer: OnceCell<Answered>,
     /// The protocol that the connection went on with.
     pub(crate) upgrade: RefCell<Option<String>>,
     changed: RefCell<Vec<String>>,
@@ -37,6 +37,9 @@ pub(crate) struct Exchange {
     waker: Cell<Option<Waker>>,
     permit: Cell<Option<OwnedSemaphorePermit>>,
 }
+
+/// The head of an answer: its status, its fields, and after how many microseconds it came.
+type Answered = (StatusCode, Vec<(String, String)>, u64);
 
 /// A request as it was decided.
 pub(crate) struct Asked {
@@ -58,7 +61,12 @@ pub(crate) struct Asked {
 
 impl Exchange {
     /// Begins.
-    pub(crate) fn new(session: Rc<Session>, asked: Asked, began: Instant, permit: OwnedSemaphorePermit) -> Rc<Exchange> {
+    pub(crate) fn new(
+        session: Rc<Session>,
+        asked: Asked,
+        began: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Rc<Exchange> {
         Rc::new(Exchange {
             session,
             sent: Meter::new(asked.record),

@@ -4,7 +4,8 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGR
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 /// For one connection whether or not `Connection` names them.
-const OWN: [HeaderName; 3] = [CONNECTION, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+const OWN: [HeaderName; 3] =
+    [CONNECTION, HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
 /// Never taken out because `Connection` names them: without them the request would be another one than was judged.
 const NEVER: [HeaderName; 5] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE];
 
@@ -64,12 +65,12 @@ fn take(fields: &mut HeaderMap, named: &[HeaderName]) {
 /// What `Connection` names.
 fn named(fields: &HeaderMap) -> Vec<HeaderName> {
     let values = fields.get_all(CONNECTION).iter();
-    values.flat_map(|value| tokens(value)).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
+    values.flat_map(tokens).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect()
 }
 
 /// The protocols that `Upgrade` asks for; none where one of them is HTTP or TLS.
 fn protocols(fields: &HeaderMap) -> Option<String> {
-    let asked: Vec<String> = fields.get_all(UPGRADE).iter().flat_map(|value| tokens(value)).collect();
+    let asked: Vec<String> = fields.get_all(UPGRADE).iter().flat_map(tokens).collect();
     let hidden = |protocol: &String| {
         let name = protocol.split('/').next().unwrap_or_default();
         matches!(name, "http" | "h2" | "h2c" | "h3" | "tls")
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn upgrades_and_trailers_are_asked_for_on() {
-        let mut head = fields(&[("connection", "keep-alive, Upgrade, TE"), ("upgrade", "WebSocket"), ("te", "Trailers")]);
+        let mut head =
+            fields(&[("connection", "keep-alive, Upgrade, TE"), ("upgrade", "WebSocket"), ("te", "Trailers")]);
         assert_eq!(of_request(&mut head, Version::HTTP_11).as_deref(), Some("websocket"));
         assert_eq!(head, fields(&[("connection", "Upgrade, TE"), ("upgrade", "WebSocket"), ("te", "trailers")]));
         let mut head = fields(&[("te", "trailers")]);
@@ -122,7 +124,8 @@ mod tests {
     #[test]
     fn an_upgrade_to_what_would_hide_requests_is_not_asked_for() {
         for protocol in ["h2c", "H2C", "HTTP/2.0", "websocket, h2c", "TLS/1.3"] {
-            let mut head = fields(&[("connection", "Upgrade, HTTP2-Settings"), ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA")]);
+            let mut head =
+                fields(&[("connection", "Upgrade, HTTP2-Settings"), ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA")]);
             head.insert(UPGRADE, HeaderValue::from_static(protocol));
             assert_eq!(of_request(&mut head, Version::HTTP_11), None, "{protocol}");
             assert!(head.is_empty(), "{protocol}: {head:?}");
@@ -131,7 +134,8 @@ mod tests {
 
     #[test]
     fn an_answer_keeps_what_is_for_the_program() {
-        let given = [("connection", "close, x-own"), ("x-own", "1"), ("upgrade", "h2c"), ("transfer-encoding", "chunked")];
+        let given =
+            [("connection", "close, x-own"), ("x-own", "1"), ("upgrade", "h2c"), ("transfer-encoding", "chunked")];
         let mut head = fields(&given);
         of_answer(&mut head, StatusCode::OK, Version::HTTP_11);
         assert_eq!(head, fields(&[("transfer-encoding", "chunked")]));

@@ -54,9 +54,8 @@ pub(crate) async fn serve(
     connection: Connection,
 ) -> io::Result<()> {
     let traffic = Arc::new(Traffic::default());
-    let session = |tls, other| {
-        Session::new(Rc::clone(&services), place.clone(), connection, tls, other, Arc::clone(&traffic))
-    };
+    let session =
+        |tls, other| Session::new(Rc::clone(&services), place.clone(), connection, tls, other, Arc::clone(&traffic));
     let begun = match stream.set_nodelay(true) {
         Ok(()) => Inside::new(stream, Arc::clone(&traffic)).await,
         Err(error) => Err(error),

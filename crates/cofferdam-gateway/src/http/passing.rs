@@ -65,7 +65,8 @@ impl Passing {
         if over {
             filters.clear();
         }
-        let passing = Passing { from: Some(from), way, exchange, filters, wanted, last: VecDeque::new(), over, lease: None };
+        let passing =
+            Passing { from: Some(from), way, exchange, filters, wanted, last: VecDeque::new(), over, lease: None };
         if over {
             passing.meter().end();
         }

@@ -46,7 +46,7 @@ impl Manner {
 /// Why policy denies a request, with what would allow it.
 pub(crate) fn by_policy(policy: &Policy, asked: &Request<'_>) -> Refusal {
     let explanation = explain(policy, asked);
-    let rule = explanation.decision.rule.or(explanation.near.first().map(|near| near.rule));
+    let rule = explanation.decision.rule;
     Refusal {
         reason: explanation.decision.reason.as_str().to_owned(),
         detail: detail(&explanation),
@@ -57,7 +57,8 @@ pub(crate) fn by_policy(policy: &Policy, asked: &Request<'_>) -> Refusal {
 
 fn detail(explanation: &Explanation<'_>) -> String {
     let mut detail = explanation.decision.reason.to_string();
-    if let Some(near) = explanation.near.first() {
+    // Without a rule about the host those that are near are about others.
+    if let (Some(_), Some(near)) = (explanation.decision.rule, explanation.near.first()) {
         detail.push_str(&format!(" (nearest: {}: {})", rule(near.rule), near.differs.join("; ")));
     }
     detail
@@ -158,22 +159,18 @@ pub(crate) fn text(body: &str, version: Version) -> Response<Reply> {
     own(StatusCode::OK, Manner::Plain, body, version, 0, "")
 }
 
-fn own(
-    status: StatusCode,
-    manner: Manner,
-    body: &str,
-    version: Version,
-    grpc: u8,
-    message: &str,
-) -> Response<Reply> {
+fn own(status: StatusCode, manner: Manner, body: &str, version: Version, grpc: u8, message: &str) -> Response<Reply> {
     let mut answer = Response::new(Reply::own(if manner == Manner::Grpc { "" } else { body }));
     let fields = answer.headers_mut();
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static(match manner {
-        Manner::Plain => "text/plain; charset=utf-8",
-        Manner::Json => "application/json",
-        Manner::Grpc => "application/grpc",
-    }));
+    fields.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(match manner {
+            Manner::Plain => "text/plain; charset=utf-8",
+            Manner::Json => "application/json",
+            Manner::Grpc => "application/grpc",
+        }),
+    );
     if manner == Manner::Grpc {
         fields.insert("grpc-status", HeaderValue::from(u16::from(grpc)));
         if let Ok(message) = HeaderValue::try_from(percent(message)) {
@@ -206,7 +203,8 @@ pub(crate) fn why(policy: &Policy, asked: &Request<'_>) -> String {
     let what = match (asked.scheme, asked.path) {
         (Scheme::Tcp, _) => format!("A connection to {}:{}", asked.host, asked.port),
         (scheme, path) => {
-            let port = if scheme.default_port() == Some(asked.port) { String::new() } else { format!(":{}", asked.port) };
+            let port =
+                if scheme.default_port() == Some(asked.port) { String::new() } else { format!(":{}", asked.port) };
             let method = asked.method.map(|method| format!("{method} ")).unwrap_or_default();
             format!("{method}{}://{}{port}{}", scheme.as_str(), asked.host, path.unwrap_or(""))
         }

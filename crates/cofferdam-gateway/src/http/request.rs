@@ -166,9 +166,10 @@ fn in_origin_form(head: &mut request::Parts) {
     }
 }
 
-/// Reads what is left of a request that does not go out. One that waits to be told to send its body is not.
+/// Reads what is left of a request that does not go out. One that waits to be told to send its body is
+/// not, nor CONNECT, which has none.
 fn leave(head: &request::Parts, mut body: Incoming) {
-    if head.headers.contains_key(EXPECT) {
+    if head.headers.contains_key(EXPECT) || head.method == Method::CONNECT {
         return;
     }
     tokio::task::spawn_local(async move {
@@ -196,14 +197,17 @@ fn why(policy: &Policy, head: &request::Parts) -> Response<Reply> {
         None => (asked, None),
     };
     let text = match Place::parse(place) {
-        Ok(target) => refusal::why(policy, &cofferdam_policy::Request {
-            scheme: target.scheme,
-            host: target.host,
-            port: target.port,
-            method: (path.is_some() || target.path.is_some()).then_some("GET"),
-            path: path.or(target.path),
-            now: Timestamp::now(),
-        }),
+        Ok(target) => refusal::why(
+            policy,
+            &cofferdam_policy::Request {
+                scheme: target.scheme,
+                host: target.host,
+                port: target.port,
+                method: (path.is_some() || target.path.is_some()).then_some("GET"),
+                path: path.or(target.path),
+                now: Timestamp::now(),
+            },
+        ),
         Err(problem) => format!("{problem}. Ask for http://{WHY}/HOST[:PORT][/PATH]\n"),
     };
     refusal::text(&text, head.version)

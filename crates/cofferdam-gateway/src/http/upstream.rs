@@ -282,7 +282,10 @@ impl Upstream {
     }
 }
 
-async fn try_h1(lease: &mut Lease, request: Request<Passing>) -> Result<Response<Incoming>, TrySendError<Request<Passing>>> {
+async fn try_h1(
+    lease: &mut Lease,
+    request: Request<Passing>,
+) -> Result<Response<Incoming>, TrySendError<Request<Passing>>> {
     match &mut lease.single {
         Some(single) => single.sender.try_send_request(request).await,
         None => unreachable!("a lease has its connection until it is let go"),
@@ -336,7 +339,10 @@ fn for_h1(session: &Session, mut request: Request<Passing>) -> Request<Passing> 
 /// Whether the server closed the connection before it answered.
 fn is_closed(error: &hyper::Error) -> bool {
     let reset = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        )
     };
     error.is_incomplete_message()
         || error.is_closed()

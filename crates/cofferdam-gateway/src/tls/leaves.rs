@@ -57,12 +57,7 @@ impl Leaves {
     /// Where its key is none, or the system gives no random bytes.
     pub(crate) fn new(authority: &Authority) -> Result<Leaves, LeavesError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        Ok(Leaves {
-            issuer: authority.issuer()?,
-            key,
-            made: RefCell::default(),
-            uses: Cell::new(0),
-        })
+        Ok(Leaves { issuer: authority.issuer()?, key, made: RefCell::default(), uses: Cell::new(0) })
     }
 
     /// The configuration by which the gateway is this host: a name, or an address.

@@ -79,22 +79,78 @@ fn files() -> Result<(), landlock::RulesetError> {
 
 /// System calls that are allowed whatever their arguments are.
 const ALLOWED: &[i64] = &[
-    libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_write, libc::SYS_writev, libc::SYS_close,
-    libc::SYS_splice, libc::SYS_pipe2, libc::SYS_lseek, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx,
-    libc::SYS_openat, libc::SYS_faccessat, libc::SYS_getdents64, libc::SYS_memfd_create, libc::SYS_ftruncate,
-    libc::SYS_connect, libc::SYS_bind, libc::SYS_accept4, libc::SYS_shutdown, libc::SYS_getsockname,
-    libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto, libc::SYS_recvfrom,
-    libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg,
-    libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2,
-    libc::SYS_ppoll, libc::SYS_pselect6,
-    libc::SYS_futex, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk,
-    libc::SYS_set_robust_list, libc::SYS_get_robust_list, libc::SYS_rseq, libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity, libc::SYS_getrandom,
-    libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
-    libc::SYS_restart_syscall, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_gettid, libc::SYS_getpid,
-    libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid,
-    libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
-    libc::SYS_gettimeofday, libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_dup, libc::SYS_dup3,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_splice,
+    libc::SYS_pipe2,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_openat,
+    libc::SYS_faccessat,
+    libc::SYS_getdents64,
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_accept4,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_sendto,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_futex,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_set_robust_list,
+    libc::SYS_get_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_getrandom,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_dup,
+    libc::SYS_dup3,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
@@ -126,10 +182,7 @@ fn program() -> Result<BpfProgram, Box<dyn std::error::Error>> {
             // The low byte: flags stand above it (socket(2)).
             allow(
                 libc::SYS_socket,
-                vec![
-                    is(0, SeccompCmpOp::Eq, family as u64)?,
-                    is(1, SeccompCmpOp::MaskedEq(0xff), kind as u64)?,
-                ],
+                vec![is(0, SeccompCmpOp::Eq, family as u64)?, is(1, SeccompCmpOp::MaskedEq(0xff), kind as u64)?],
             )?;
         }
     }
@@ -142,9 +195,16 @@ fn program() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     for request in [libc::FIONBIO, libc::FIONREAD] {
         allow(libc::SYS_ioctl, vec![is(1, SeccompCmpOp::Eq, request as u64)?])?;
     }
-    for command in
-        [libc::F_GETFL, libc::F_SETFL, libc::F_GETFD, libc::F_SETFD, libc::F_DUPFD_CLOEXEC, libc::F_SETPIPE_SZ, libc::F_ADD_SEALS, libc::F_GET_SEALS]
-    {
+    for command in [
+        libc::F_GETFL,
+        libc::F_SETFL,
+        libc::F_GETFD,
+        libc::F_SETFD,
+        libc::F_DUPFD_CLOEXEC,
+        libc::F_SETPIPE_SZ,
+        libc::F_ADD_SEALS,
+        libc::F_GET_SEALS,
+    ] {
         allow(libc::SYS_fcntl, vec![is(1, SeccompCmpOp::Eq, command as u64)?])?;
     }
     // Reading limits: the new ones are none.

@@ -23,6 +23,12 @@ pub enum GatewayError {
         /// What is wrong.
         problem: String,
     },
+    /// What certificates inside are made with.
+    #[error("the run's certificates cannot be made: {0}")]
+    Certificates(String),
+    /// What servers are verified with.
+    #[error("servers cannot be verified: {0}")]
+    Verifying(#[from] rustls::Error),
     /// The host's proxy.
     #[error("the proxy that `{variable}` names cannot be used: {problem}")]
     Proxy {

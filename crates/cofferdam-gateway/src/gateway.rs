@@ -2,31 +2,35 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use cofferdam_core::Timestamp;
 use cofferdam_core::event::EventKind;
-use cofferdam_exchange::Interceptor;
+use cofferdam_exchange::{Interceptor, Waiting};
 use cofferdam_policy::{Layer, Policy, Rule};
 use rustls::RootCertStore;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use crate::accept::{Destinations, Redirected};
 use crate::error::GatewayError;
 use crate::handle::Handle;
+use crate::http::{Outgoing, Services, Unreachable};
 use crate::names::Names;
-use crate::outside::Outside;
+use crate::outside::{ConnectError, Outside};
 use crate::owner::Owners;
 use crate::pipes::Pipes;
-use crate::{Authority, Connection, Hear, Ledger, Settings, Sockets, Say, accept, confine, dns, roots};
+use crate::tls::{Leaves, Servers};
+use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
 
 /// Most connections at once; what comes beyond waits in the listener's queue.
 const CONNECTIONS: usize = 4096;
+/// How long connections get to end after everything inside has.
+const ENDING: Duration = Duration::from_millis(500);
 /// Threads for look-ups outside: `getaddrinfo(3)` blocks.
 const RESOLVERS: usize = 8;
 
@@ -41,10 +45,10 @@ pub struct Gateway {
     pub(crate) owners: Owners,
     /// The monitor.
     pub(crate) ledger: Rc<Ledger>,
-    /// What certificates inside are signed by.
-    pub(crate) authority: Authority,
-    /// What servers outside are verified by.
-    pub(crate) roots: Arc<RootCertStore>,
+    /// Certificates towards programs.
+    leaves: Leaves,
+    /// TLS towards servers.
+    servers: Servers,
     /// Who sees requests, in order.
     pub(crate) interceptors: Vec<Box<dyn Interceptor>>,
     /// Pipes for relayed connections.
@@ -60,9 +64,10 @@ impl Gateway {
         Rc::clone(&self.policy.borrow())
     }
 
-    /// Replaces the rules.
-    fn set_rules(&self, rules: Vec<Rule>) {
-        self.policy.replace(Rc::new(Policy::new([Layer { rules }])));
+    /// Lets more rules apply, after all others.
+    fn allow(&self, rules: Vec<Rule>) {
+        let before = Layer { rules: self.policy().rules().to_vec() };
+        self.policy.replace(Rc::new(Policy::new([before, Layer { rules }])));
     }
 
     /// The next connection, accepted now.
@@ -91,10 +96,44 @@ impl Gateway {
     ) -> io::Result<()> {
         self.ledger.say(&Say::Opened { owner: connection.owner, connect }, &[]).await
     }
+}
 
-    /// Whether anything about a host could be allowed now.
-    pub(crate) fn may_any(&self, host: &str) -> bool {
-        self.policy.borrow().may_any(host, Timestamp::now())
+impl Services for Gateway {
+    fn policy(&self) -> Rc<Policy> {
+        Gateway::policy(self)
+    }
+
+    fn interceptors(&self) -> &[Box<dyn Interceptor>] {
+        &self.interceptors
+    }
+
+    fn leaves(&self) -> &Leaves {
+        &self.leaves
+    }
+
+    fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    fn connect<'a>(&'a self, place: &'a Place, rule: &'a Rule) -> Waiting<'a, Result<Outgoing, Unreachable>> {
+        Box::pin(async move {
+            let error = match self.outside.connect(place, rule).await {
+                Ok(made) => return Ok(Outgoing { stream: made.stream, address: made.address }),
+                Err(error) => error,
+            };
+            Err(match (error.refusal(place, rule), &error) {
+                (Some(refusal), _) => Unreachable::Refused(refusal),
+                (None, ConnectError::Timeout) => Unreachable::Timeout(error.to_string()),
+                (None, _) => Unreachable::Failed(error.to_string()),
+            })
+        })
+    }
+
+    fn say<'a>(&'a self, what: &'a Say, files: &'a [OwnedFd]) -> Waiting<'a, io::Result<()>> {
+        Box::pin(async move {
+            let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+            self.ledger.say(what, &files).await
+        })
     }
 }
 
@@ -136,7 +175,7 @@ pub(crate) async fn run(
     pipes: Pipes,
     sockets: Sockets,
     control: OwnedFd,
-    destinations: impl Destinations,
+    destinations: impl Destinations + 'static,
     interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
 ) -> Result<(), GatewayError> {
     let ledger = Rc::new(Ledger::new(control).map_err(GatewayError::Monitor)?);
@@ -147,11 +186,11 @@ pub(crate) async fn run(
         outside: Outside::new(&settings.proxy)?,
         owners: Owners::new(sockets.diag),
         ledger,
-        authority: settings.authority,
-        roots: Arc::new(roots),
+        leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
+        servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()),
         pipes,
-        connections: Cell::new(0),
+        connections: Cell::new(settings.first_connection.saturating_sub(1)),
         room: Arc::new(Semaphore::new(CONNECTIONS)),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
@@ -167,8 +206,8 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             heard = gateway.ledger.hear() => match heard.map_err(GatewayError::Monitor)? {
-                None => return Ok(()),
-                Some(Hear::Rules(rules)) => gateway.set_rules(rules),
+                None => break,
+                Some(Hear::Allow(rules)) => gateway.allow(rules),
                 Some(Hear::Answer { id, value }) => handle.answered(id, value),
             },
             Some(ended) = servers.join_next() => match ended {
@@ -179,4 +218,10 @@ pub(crate) async fn run(
             },
         }
     }
+    // Everything inside has ended: so do its connections, each with its record.
+    servers.shutdown().await;
+    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    // What has not ended by then the monitor records.
+    let _ = timeout(ENDING, gateway.room.acquire_many(all)).await;
+    Ok(())
 }

@@ -48,7 +48,10 @@ impl Handle {
             let (sender, answer) = oneshot::channel();
             this.open.waiting.borrow_mut().insert(id, sender);
             let _waits = Waits(Rc::clone(&this.open), id);
-            this.ledger.say(&Say::Ask { id, what }, &[]).await.map_err(|e| format!("the monitor cannot be asked: {e}"))?;
+            this.ledger
+                .say(&Say::Ask { id, what }, &[])
+                .await
+                .map_err(|e| format!("the monitor cannot be asked: {e}"))?;
             answer.await.unwrap_or_else(|_| Err("the monitor has gone".to_owned()))
         })
     }

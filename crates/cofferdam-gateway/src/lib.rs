@@ -29,6 +29,7 @@ mod relay;
 mod roots;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use authority::Authority;
 pub use error::GatewayError;

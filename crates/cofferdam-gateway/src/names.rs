@@ -70,14 +70,7 @@ impl Names {
     }
 
     fn bounded(most: usize) -> Names {
-        Names {
-            most,
-            by_name: HashMap::new(),
-            by_index: HashMap::new(),
-            idle: BTreeMap::new(),
-            clock: 0,
-            last: 0,
-        }
+        Names { most, by_name: HashMap::new(), by_index: HashMap::new(), idle: BTreeMap::new(), clock: 0, last: 0 }
     }
 
     /// The addresses of a name, which is in the form that policy compares; whether it is new. `None` where all that are
@@ -168,7 +161,9 @@ mod tests {
         assert_eq!(name_of(&names, one.v4.into()).as_deref(), Some("a.example"));
         assert_eq!(name_of(&names, one.v6.into()).as_deref(), Some("a.example"));
         assert_eq!(name_of(&names, two.v6.into()).as_deref(), Some("b.example"));
-        for other in ["198.18.0.0", "198.18.0.3", "198.17.255.255", "198.20.0.0", "fd00:c0ff:ee00::", "fd00:c0ff:ee00:1::1"] {
+        for other in
+            ["198.18.0.0", "198.18.0.3", "198.17.255.255", "198.20.0.0", "fd00:c0ff:ee00::", "fd00:c0ff:ee00:1::1"]
+        {
             assert_eq!(name_of(&names, other.parse().unwrap()), None, "{other}");
         }
     }

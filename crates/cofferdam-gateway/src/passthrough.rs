@@ -4,7 +4,8 @@ use std::io::{self, Read};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cofferdam_core::event::{EventKind, Mediation, NetDenied, RuleRef};
+use cofferdam_core::event::{EventKind, Mediation, RuleRef};
+use cofferdam_exchange::Refusal;
 use cofferdam_policy::Rule;
 use cofferdam_policy::host::Host;
 use rustls::server::Acceptor;
@@ -51,18 +52,9 @@ pub(crate) async fn serve(
         // It has gone, or says nothing: there is nothing to refuse.
         Ok(Err(_)) | Err(_) => return Ok(refuse::reset(stream)),
     };
-    let denied = NetDenied {
-        host: place.host.clone(),
-        port: place.port,
-        scheme: "https".to_owned(),
-        method: None,
-        path: None,
-        reason: "mismatch".to_owned(),
-        detail: format!("the rule passes TLS to {} through, but {why}", place.host),
-        rule: Some(RuleRef::from(&rule.id)),
-        allow: None,
-        connection: Some(connection.number),
-    };
+    let detail = format!("the rule passes TLS to {} through, but {why}", place.host);
+    let why = Refusal { rule: Some(RuleRef::from(&rule.id)), ..Refusal::new("mismatch", detail) };
+    let denied = refuse::record_of(place, "https", why, connection);
     gateway.record(connection, EventKind::NetDenied(denied)).await?;
     refuse::reset(stream);
     Ok(())

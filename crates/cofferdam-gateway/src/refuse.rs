@@ -3,11 +3,13 @@
 use std::io;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EventKind, NetDenied, RuleRef};
-use cofferdam_policy::{Request, Scheme, explain};
+use cofferdam_core::event::{EventKind, NetDenied};
+use cofferdam_exchange::Refusal;
+use cofferdam_policy::{Request, Scheme};
 use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 
+use crate::http::by_policy;
 use crate::{Connection, Gateway, Place};
 
 /// Resets it: the program hears at once that there is nothing.
@@ -29,27 +31,8 @@ pub(crate) async fn tcp(
 ) -> io::Result<()> {
     let policy = gateway.policy();
     let Place { host, port } = place;
-    let asked =
-        Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
-    let explanation = explain(&policy, &asked);
-    let rule = explanation.decision.rule.or(explanation.near.first().map(|near| near.rule));
-    let mut detail = explanation.decision.reason.to_string();
-    if let Some(near) = explanation.near.first() {
-        detail.push_str(&format!(" (nearest: {}: {})", near.rule.id, near.differs.join("; ")));
-    }
-    let written = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let denied = NetDenied {
-        host: host.clone(),
-        port: *port,
-        scheme: "tcp".to_owned(),
-        method: None,
-        path: None,
-        reason: explanation.decision.reason.as_str().to_owned(),
-        detail,
-        rule: rule.map(|rule| RuleRef::from(&rule.id)),
-        allow: explanation.rule.map(|_| format!("coffer run --allow {written}:{port} --purpose \"…\"")),
-        connection: Some(connection.number),
-    };
+    let asked = Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
+    let denied = record_of(place, "tcp", by_policy(&policy, &asked), connection);
     gateway.record(connection, EventKind::NetDenied(denied)).await?;
     reset(stream);
     Ok(())
@@ -65,19 +48,25 @@ pub(crate) async fn direct(
     place: &Place,
     connection: &Connection,
 ) -> io::Result<()> {
-    let denied = NetDenied {
-        host: place.host.clone(),
-        port: place.port,
-        scheme: "tcp".to_owned(),
-        method: None,
-        path: None,
-        reason: "direct-address".to_owned(),
-        detail: "no look-up gave this address: look the name up again".to_owned(),
-        rule: None,
-        allow: None,
-        connection: Some(connection.number),
-    };
+    let why = Refusal::new("direct-address", "no look-up gave this address: look the name up again");
+    let denied = record_of(place, "tcp", why, connection);
     gateway.record(connection, EventKind::NetDenied(denied)).await?;
     reset(stream);
     Ok(())
+}
+
+/// A refusal of a whole connection, as it is recorded.
+pub(crate) fn record_of(place: &Place, scheme: &str, why: Refusal, connection: &Connection) -> NetDenied {
+    NetDenied {
+        host: place.host.clone(),
+        port: place.port,
+        scheme: scheme.to_owned(),
+        method: None,
+        path: None,
+        reason: why.reason,
+        detail: why.detail,
+        rule: why.rule,
+        allow: why.allow,
+        connection: Some(connection.number),
+    }
 }

@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use cofferdam_core::event::{EventKind, Mediation, NetConnect, NetDenied, RuleRef};
+use cofferdam_core::event::{EventKind, Mediation, NetConnect, RuleRef};
 use cofferdam_policy::Rule;
 use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
-use crate::outside::ConnectError;
 use crate::pipes::{Pipe, Pipes};
 use crate::{Connection, Gateway, Place, refuse};
 
@@ -64,18 +63,15 @@ pub(crate) async fn carry(
         }
         Err(error) => {
             if let Some(refusal) = error.refusal(place, rule) {
-                denied(gateway, place, connection, refusal).await?;
+                let denied = refuse::record_of(place, "tcp", refusal, connection);
+                gateway.record(connection, EventKind::NetDenied(denied)).await?;
             }
-            connect.error = Some(words(&error));
+            connect.error = Some(error.to_string());
             refuse::reset(stream);
         }
     }
     connect.milliseconds = u64::try_from(connection.since.elapsed().as_millis()).unwrap_or(u64::MAX);
     gateway.record(connection, EventKind::NetConnect(connect.clone())).await
-}
-
-fn words(error: &ConnectError) -> String {
-    error.to_string()
 }
 
 /// What is known of a connection before it is made.
@@ -96,27 +92,6 @@ pub(crate) fn record_of(place: &Place, connection: &Connection, rule: &Rule, med
     }
 }
 
-async fn denied(
-    gateway: &Gateway,
-    place: &Place,
-    connection: &Connection,
-    refusal: cofferdam_exchange::Refusal,
-) -> io::Result<()> {
-    let denied = NetDenied {
-        host: place.host.clone(),
-        port: place.port,
-        scheme: "tcp".to_owned(),
-        method: None,
-        path: None,
-        reason: refusal.reason,
-        detail: refusal.detail,
-        rule: refusal.rule,
-        allow: refusal.allow,
-        connection: Some(connection.number),
-    };
-    gateway.record(connection, EventKind::NetDenied(denied)).await
-}
-
 /// Bytes that passed.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -126,10 +101,7 @@ pub(crate) struct Counts {
 
 /// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
 async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
-    tokio::try_join!(
-        one_way(program, server, pipes, &counts.sent),
-        one_way(server, program, pipes, &counts.received)
-    )?;
+    tokio::try_join!(one_way(program, server, pipes, &counts.sent), one_way(server, program, pipes, &counts.received))?;
     Ok(())
 }
 

@@ -148,7 +148,10 @@ mod tests {
         let rule = more.append(&path).unwrap();
         assert_eq!((rule.port, rule.methods.map(|m| m.len())), (Some(8443), Some(1)));
         let after = std::fs::read_to_string(real.join("policy.toml")).unwrap();
-        assert!(after.starts_with(&before) && after.contains("# a remark without an end\n\n[[network.allow]]"), "{after}");
+        assert!(
+            after.starts_with(&before) && after.contains("# a remark without an end\n\n[[network.allow]]"),
+            "{after}"
+        );
         assert_eq!(parse(&Source::new("x", after), LayerKind::Person).rules.len(), 2);
     }
 

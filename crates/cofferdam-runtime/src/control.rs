@@ -65,8 +65,8 @@ pub(crate) fn address(directory: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)>
 pub fn ask(run: &Run, request: &Request) -> Result<(), ControlError> {
     let not_live = || ControlError::NotLive(run.record.run.short().to_owned());
     let (_directory, address) = address(&run.directory)?;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(io::Error::from)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(io::Error::from)?;
     match connect(&socket, &address) {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => return Err(not_live()),
         other => other.map_err(io::Error::from)?,

@@ -163,8 +163,11 @@ mod tests {
     /// As init makes them.
     fn reporting(bind: &str) -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind(bind)?;
-        let (level, option) =
-            if bind.starts_with('[') { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
+        let (level, option) = if bind.starts_with('[') {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO)
+        };
         let on: i32 = 1;
         // SAFETY: the kernel reads one integer of 4 bytes.
         let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), 4) };
@@ -195,7 +198,9 @@ mod tests {
     fn v6_where_there_is_any() {
         match UdpSocket::bind("[::1]:0") {
             Ok(_) => answers_from_where_it_was_asked("[::]:0", "[::1]:0", "[::1]"),
-            Err(e) => assert!(matches!(Errno::from_io_error(&e), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)), "{e}"),
+            Err(e) => {
+                assert!(matches!(Errno::from_io_error(&e), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)), "{e}")
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn respond(query: &[u8], limit: Limit, find: impl FnOnce(&str) -> Fou
     }
     let most = match (limit, query.opt()) {
         (Limit::Stream, _) => usize::from(u16::MAX),
-        (Limit::Datagram, Some(opt)) => usize::from(opt.opt().udp_payload_size()).clamp(PLAIN, usize::from(LARGEST)),
+        (Limit::Datagram, Some(opt)) => usize::from(opt.udp_payload_size()).clamp(PLAIN, usize::from(LARGEST)),
         (Limit::Datagram, None) => PLAIN,
     };
     let found = find(&question.qname().to_string());
@@ -127,7 +127,7 @@ fn records(
 
 #[cfg(test)]
 mod tests {
-    use domain::base::{MessageBuilder, Message};
+    use domain::base::{Message, MessageBuilder};
     use domain::rdata::AllRecordData;
 
     use super::*;

@@ -35,8 +35,7 @@ const SPECIAL: &[&str] = &["localhost", "local", "arpa", "invalid", "onion", "co
 pub(crate) async fn serve(gateway: Rc<Gateway>, socket: UdpSocket) -> Result<(), GatewayError> {
     let mut buffer = [0u8; DATAGRAM];
     loop {
-        let received =
-            socket.async_io(Interest::READABLE, || packet_info::receive(socket.as_fd(), &mut buffer)).await;
+        let received = socket.async_io(Interest::READABLE, || packet_info::receive(socket.as_fd(), &mut buffer)).await;
         let (length, ends) = match received {
             Ok(received) => received,
             // The fate of an earlier answer.
@@ -59,11 +58,7 @@ pub(crate) async fn serve(gateway: Rc<Gateway>, socket: UdpSocket) -> Result<(),
 ///
 /// # Errors
 /// Where the monitor is gone.
-pub(crate) async fn serve_stream(
-    gateway: &Gateway,
-    mut stream: TcpStream,
-    connection: Connection,
-) -> io::Result<()> {
+pub(crate) async fn serve_stream(gateway: &Gateway, mut stream: TcpStream, connection: Connection) -> io::Result<()> {
     let mut query = Vec::new();
     loop {
         let read = timeout(IDLE, async {
@@ -132,13 +127,27 @@ mod tests {
 
     #[test]
     fn only_names_that_could_be_hosts_elsewhere_are_known() {
-        for name in ["Example.COM", "example.com.", "host.cofferdam", "why.cofferdam", "a.test", "xn--bcher-kva.example"] {
+        for name in
+            ["Example.COM", "example.com.", "host.cofferdam", "why.cofferdam", "a.test", "xn--bcher-kva.example"]
+        {
             assert!(known(name).is_some(), "{name}");
         }
-        for name in
-            ["intranet", "localhost", "a.localhost", "printer.local", "1.0.0.127.in-addr.arpa", "x.invalid", "x.onion",
-             "other.cofferdam", "cofferdam", "192.0.2.1", "0x7f.1", ".", "", "a..b"]
-        {
+        for name in [
+            "intranet",
+            "localhost",
+            "a.localhost",
+            "printer.local",
+            "1.0.0.127.in-addr.arpa",
+            "x.invalid",
+            "x.onion",
+            "other.cofferdam",
+            "cofferdam",
+            "192.0.2.1",
+            "0x7f.1",
+            ".",
+            "",
+            "a..b",
+        ] {
             assert_eq!(known(name), None, "{name}");
         }
         assert_eq!(known("Example.COM.").as_deref(), Some("example.com"));

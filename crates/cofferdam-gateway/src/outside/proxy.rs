@@ -1,7 +1,6 @@
 //! The host's own way out, where it has one: everything goes by its proxy (`CONNECT` of RFC 9110, section 9.3.6, or SOCKS
 //! 5 of RFC 1928).
 
-use std::error::Error as _;
 use std::io;
 
 use http::Uri;
@@ -164,8 +163,7 @@ mod tests {
         let outside = Outside::new(&[format!("all_proxy={}", listener.local_addr().unwrap())]).unwrap();
         let place = Place { host: "a.example".to_owned(), port: 443 };
         let own = rule("a.example", "");
-        let (outgoing, _) =
-            tokio::join!(outside.connect(&place, &own), one(listener, "HTTP/1.1 407 No\r\n\r\n"));
+        let (outgoing, _) = tokio::join!(outside.connect(&place, &own), one(listener, "HTTP/1.1 407 No\r\n\r\n"));
         let error = outgoing.unwrap_err().to_string();
         assert!(error.contains("proxy authorization required"), "{error}");
     }

@@ -60,7 +60,9 @@ fn known(name: &str) -> Refusal {
     match name.strip_prefix(DECOY) {
         Some(decoy) => Refusal::new(
             "tripwire",
-            format!("the request holds the content of the decoy {decoy}, which nothing but a search for credentials reads"),
+            format!(
+                "the request holds the content of the decoy {decoy}, which nothing but a search for credentials reads"
+            ),
         ),
         None => Refusal::new("secret", format!("the request holds the value of the secret {name} of this machine")),
     }

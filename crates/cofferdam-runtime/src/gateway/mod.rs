@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
+use cofferdam_exchange::Interceptor;
 use cofferdam_gateway::{Authority, Say, Settings, Sockets};
 use cofferdam_policy::Rule;
-use cofferdam_exchange::Interceptor;
 use guard::Guard;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -42,9 +42,8 @@ impl Birth {
             proxy: Vec::new(),
         };
         // What the person gives the command is there to be used.
-        let given = |value: &[u8]| {
-            plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some())
-        };
+        let given =
+            |value: &[u8]| plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some());
         Ok(Birth { settings, secrets: run.secrets.without(given) })
     }
 }
@@ -76,7 +75,8 @@ pub fn main() -> i32 {
 fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String> {
     let control = channel.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
     let known = Striker::new(&birth.secrets).map_err(|e| e.to_string())?;
-    let interceptors = |_: cofferdam_gateway::Handle| -> Vec<Box<dyn Interceptor>> { vec![Box::new(Guard::new(known))] };
+    let interceptors =
+        |_: cofferdam_gateway::Handle| -> Vec<Box<dyn Interceptor>> { vec![Box::new(Guard::new(known))] };
     cofferdam_gateway::serve(birth.settings, sockets, control, interceptors).map_err(|e| e.to_string())
 }
 

@@ -99,7 +99,9 @@ mod tests {
         assert_eq!(look(format!("x={token}").as_bytes()), Look::Found("a GitHub token"));
         assert_eq!(look(b"key AKIAABCDEFGHIJKLMNOP."), Look::Found("an AWS access key"));
         assert_eq!(look(b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk="), Look::Found("a private key"));
-        for text in ["ghp_short.", "see AKIA in the manual ", "notAKIAABCDEFGHIJKLMNOPQ ", "-----BEGIN CERTIFICATE-----\n"] {
+        for text in
+            ["ghp_short.", "see AKIA in the manual ", "notAKIAABCDEFGHIJKLMNOPQ ", "-----BEGIN CERTIFICATE-----\n"]
+        {
             assert_eq!(look(text.as_bytes()), Look::Open(text.len()), "{text}");
         }
     }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Link, Statement, TestResult};
-use cofferdam_enclosure::{
-    Channel, Connects, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen,
-};
+use cofferdam_enclosure::{Channel, Connects, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
 use cofferdam_evidence::Striker;
 use cofferdam_review::testrun;
 use rustix::event::{PollFd, PollFlags};

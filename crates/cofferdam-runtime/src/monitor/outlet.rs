@@ -145,7 +145,9 @@ impl Outlet {
                 let cause = match &mut *what {
                     EventKind::NetLookup(_) => None,
                     EventKind::NetDenied(denied) => denied.connection.and_then(opened),
-                    EventKind::NetConnect(connect) => self.open.remove(&connect.connection).and_then(|(cause, _)| cause),
+                    EventKind::NetConnect(connect) => {
+                        self.open.remove(&connect.connection).and_then(|(cause, _)| cause)
+                    }
                     EventKind::HttpExchange(exchange) => {
                         let (sent, received) = keep(kept, files, recorder)?;
                         (exchange.sent.kept, exchange.received.kept) = (sent, received);

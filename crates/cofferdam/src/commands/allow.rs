@@ -60,7 +60,9 @@ pub fn allow(args: &AllowArgs, colour: Colour) -> Answer {
     };
     let live = going_on(&host, &store, args.run.as_deref())?;
     if args.live && live.is_empty() {
-        return Err(Failure::new("no run of this project is going on").next("without --live the rule is kept for later runs"));
+        return Err(
+            Failure::new("no run of this project is going on").next("without --live the rule is kept for later runs")
+        );
     }
     let rule = match args.live {
         true => addition.live(1),

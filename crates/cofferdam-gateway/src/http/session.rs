@@ -1,0 +1,222 @@
+//! One connection of a program: what its requests share, and what is recorded of it.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cofferdam_core::event::{EventKind, Mediation, NetConnect, NetDenied, RuleRef};
+use cofferdam_exchange::Refusal;
+use cofferdam_policy::{Rule, Scheme};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::heads;
+use super::services::Services;
+use super::stream::Traffic;
+use crate::wire::PACKET;
+use crate::{Connection, Place, Say};
+
+/// Most requests of a connection that are not recorded yet: as many as it may have at once, and a few that wait for the
+/// monitor.
+const UNRECORDED: u32 = 128;
+/// Most bytes of a packet of ours; the rest of [`PACKET`] is left for the monitor's additions.
+const MOST: usize = PACKET - 4 * 1024;
+
+/// The connection.
+pub(crate) struct Session {
+    pub(crate) services: Rc<dyn Services>,
+    pub(crate) place: Place,
+    pub(crate) connection: Connection,
+    /// Whether it is TLS.
+    pub(crate) tls: bool,
+    /// The name that its ClientHello gave, where it is not the place's.
+    pub(crate) other: Option<String>,
+    traffic: Arc<Traffic>,
+    noted: RefCell<Noted>,
+    queue: mpsc::UnboundedSender<Item>,
+    room: Arc<Semaphore>,
+    /// Told when something could not be recorded.
+    pub(crate) broken: Rc<Notify>,
+}
+
+/// What becomes part of its `net.connect`.
+#[derive(Default)]
+struct Noted {
+    opened: bool,
+    address: Option<String>,
+    rule: Option<RuleRef>,
+    purpose: String,
+    exchanges: u64,
+    allowed: bool,
+    denied: bool,
+    error: Option<String>,
+}
+
+/// Something to say, in order. A request's permit returns when it was said.
+struct Item {
+    say: Say,
+    files: Vec<OwnedFd>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Session {
+    /// Begins, in a [`tokio::task::LocalSet`].
+    pub(crate) fn new(
+        services: Rc<dyn Services>,
+        place: Place,
+        connection: Connection,
+        tls: bool,
+        other: Option<String>,
+        traffic: Arc<Traffic>,
+    ) -> Rc<Session> {
+        let (queue, items) = mpsc::unbounded_channel();
+        let broken = Rc::new(Notify::new());
+        tokio::task::spawn_local(drain(Rc::clone(&services), items, Rc::clone(&broken)));
+        let room = Arc::new(Semaphore::new(UNRECORDED as usize));
+        let noted = RefCell::default();
+        Rc::new(Session { services, place, connection, tls, other, traffic, noted, queue, room, broken })
+    }
+
+    /// What it is in policy.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Waits until one more request can be recorded.
+    ///
+    /// # Errors
+    /// Where nothing can be recorded any more.
+    pub(crate) async fn room(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let permit = Arc::clone(&self.room).acquire_owned().await?;
+        self.noted.borrow_mut().exchanges += 1;
+        Ok(permit)
+    }
+
+    /// A request is let out by this rule.
+    pub(crate) fn allowed(&self, rule: &Rule) {
+        let mut noted = self.noted.borrow_mut();
+        noted.allowed = true;
+        noted.rule = Some(RuleRef::from(&rule.id));
+        noted.purpose.clone_from(&rule.purpose);
+    }
+
+    /// What ended it; the first is what is recorded.
+    pub(crate) fn failed(&self, error: impl Into<String>) {
+        self.noted.borrow_mut().error.get_or_insert(error.into());
+    }
+
+    /// Something of it is refused.
+    pub(crate) fn denied(&self, method: Option<&str>, path: Option<&str>, refusal: &Refusal) {
+        self.noted.borrow_mut().denied = true;
+        let denied = NetDenied {
+            host: self.place.host.clone(),
+            port: self.place.port,
+            scheme: self.scheme().as_str().to_owned(),
+            method: method.map(|method| heads::cut(method, 256)),
+            path: path.map(heads::url),
+            reason: refusal.reason.clone(),
+            detail: heads::url(&refusal.detail),
+            rule: refusal.rule.clone(),
+            allow: refusal.allow.clone(),
+            connection: Some(self.connection.number),
+        };
+        let what = Box::new(EventKind::NetDenied(denied));
+        self.record(Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what }, Vec::new(), None);
+    }
+
+    /// Queues something to say.
+    pub(crate) fn record(&self, say: Say, files: Vec<OwnedFd>, permit: Option<OwnedSemaphorePermit>) {
+        if self.queue.send(Item { say, files, _permit: permit }).is_err() {
+            // The monitor is gone; `drain` has said so when it ended.
+            self.broken.notify_one();
+        }
+    }
+
+    /// A connection outside is about to be made. Its first time is said before: no evidence, no connection.
+    ///
+    /// # Errors
+    /// Where it cannot be said.
+    pub(crate) async fn opening(&self) -> io::Result<()> {
+        if self.noted.borrow().opened {
+            return Ok(());
+        }
+        let say = Say::Opened { owner: self.connection.owner, connect: self.connect() };
+        self.services.say(&say, &[]).await?;
+        self.noted.borrow_mut().opened = true;
+        Ok(())
+    }
+
+    /// It was made, to this address.
+    pub(crate) fn opened(&self, address: String) {
+        self.noted.borrow_mut().address = Some(address);
+    }
+
+    /// The end: waits until everything of it is recorded, and records it. Nothing is where it had only refusals, for
+    /// nothing was let out then.
+    ///
+    /// # Errors
+    /// Where it cannot be said.
+    pub(crate) async fn finish(&self) -> io::Result<()> {
+        let _all = self.room.acquire_many(UNRECORDED).await.map_err(io::Error::other)?;
+        let only_refusals = {
+            let noted = self.noted.borrow();
+            noted.denied && !noted.allowed && noted.error.is_none()
+        };
+        if only_refusals {
+            return Ok(());
+        }
+        let what = Box::new(EventKind::NetConnect(self.connect()));
+        let say = Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what };
+        self.services.say(&say, &[]).await
+    }
+
+    fn connect(&self) -> NetConnect {
+        let noted = self.noted.borrow();
+        NetConnect {
+            connection: self.connection.number,
+            host: self.place.host.clone(),
+            port: self.place.port,
+            mediation: Mediation::Http,
+            address: noted.address.clone(),
+            rule: noted.rule.clone(),
+            purpose: noted.purpose.clone(),
+            sent: self.traffic.sent.load(Ordering::Relaxed),
+            received: self.traffic.received.load(Ordering::Relaxed),
+            milliseconds: u64::try_from(self.connection.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            exchanges: noted.exchanges,
+            error: noted.error.clone(),
+        }
+    }
+}
+
+/// Says what is queued until the session ends.
+async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<Item>, broken: Rc<Notify>) {
+    while let Some(mut item) = items.recv().await {
+        shrink(&mut item.say);
+        if services.say(&item.say, &item.files).await.is_err() {
+            // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
+            broken.notify_one();
+            return;
+        }
+    }
+}
+
+/// Cuts the heads of an exchange until it fits into a packet.
+fn shrink(say: &mut Say) {
+    loop {
+        let fits = serde_json::to_vec(&*say).map_or(true, |packet| packet.len() <= MOST);
+        let Say::Record { what, .. } = &mut *say else { return };
+        let EventKind::HttpExchange(exchange) = &mut **what else { return };
+        if fits {
+            return;
+        }
+        let fields = exchange.request.len().max(exchange.response.len()) / 2;
+        exchange.request.truncate(fields);
+        exchange.response.truncate(fields);
+        if fields == 0 {
+            exchange.url = heads::cut(&exchange.url, exchange.url.len() / 2);
+        }
+    }
+}

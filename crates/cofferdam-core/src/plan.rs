@@ -88,6 +88,10 @@ pub struct EnclosurePlan {
     /// allows, with the ports. At most [`EnclosurePlan::MOST_LISTENERS`] are served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<SocketAddr>,
+    /// The certificate of the run's authority, PEM (RFC 7468), which [`Mount::Bundle`]s end with. Empty in a plan that
+    /// nobody carries out yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub authority: String,
 }
 
 impl EnclosurePlan {
@@ -178,4 +182,33 @@ pub enum Mount {
         /// All of it.
         content: Bytes,
     },
+    /// A read-only file of certificates, over what may be at that place: those of the host that programs trust, then the
+    /// one of the run's authority.
+    Bundle {
+        /// Inside.
+        target: Bytes,
+        /// The host's file, on the host; without one the run's certificate stands alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Bytes>,
+        /// What the file looks like.
+        #[serde(default, skip_serializing_if = "Form::is_pem")]
+        form: Form,
+    },
+}
+
+/// What a file of certificates looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// PEM (RFC 7468), one certificate after the other.
+    #[default]
+    Pem,
+    /// A managed policy of Chromium and Chrome (`CACertificates` of the Chrome Enterprise policy list).
+    Chromium,
+}
+
+impl Form {
+    fn is_pem(&self) -> bool {
+        *self == Form::Pem
+    }
 }

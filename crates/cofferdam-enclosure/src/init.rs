@@ -79,7 +79,7 @@ fn build(channel: &Channel, pipes: Pipes, ids: (u32, u32)) -> Result<Running, En
     };
     arrivals.listen(&plan.listen);
     for mount in &plan.mounts {
-        view.add(mount)?;
+        view.add(mount, &plan.authority)?;
     }
     if plan.privileged_caller {
         view.guard_proc()?;

@@ -3,13 +3,14 @@
 //! Every target is resolved inside the new root and nowhere else; layers are named by descriptors, because their paths
 //! may be covered by then.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::plan::{Access, Mount};
+use cofferdam_core::plan::{Access, Form, Mount};
 use cofferdam_sys::mounts::{NODEV, NOSUID, RDONLY, set_attributes};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx, symlinkat,
@@ -29,7 +30,12 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 pub(crate) struct View {
     root: OwnedFd,
     hidden: Option<(OwnedFd, OwnedFd)>,
+    /// Where the enclosure's own files lie, and how many there are; each is attached by itself and read-only.
+    scratch: Option<(OwnedFd, u32)>,
 }
+
+/// Most bytes of a host's file of certificates.
+const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
 
 impl View {
     /// An empty root with /dev, /proc and nothing else. Needs the new namespaces.
@@ -43,7 +49,7 @@ impl View {
         let root = tmpfs("755").doing(Step::Root, doing("making the new root"))?;
         // Attached somewhere, because only an attached mount can become the root; /tmp exists everywhere, and nothing
         // of the host's is opened by a path below it from here on (layers are opened before they are covered).
-        let view = View { root, hidden: None };
+        let view = View { root, hidden: None, scratch: None };
         view.devices().doing(Step::Root, doing("making /dev"))?;
         let proc = filesystem("proc", &[], MountAttrFlags::MOUNT_ATTR_NOEXEC)
             .doing(Step::Root, doing("mounting a fresh /proc (a container that masks parts of /proc forbids it)"))?;
@@ -82,8 +88,8 @@ impl View {
         self.attach(&dev, &"/dev".into())
     }
 
-    /// Makes one mount of the plan.
-    pub(crate) fn add(&mut self, mount: &Mount) -> Result<(), EnclosureError> {
+    /// Makes one mount of the plan. `authority` is the certificate of the run's authority, PEM.
+    pub(crate) fn add(&mut self, mount: &Mount, authority: &str) -> Result<(), EnclosureError> {
         match mount {
             Mount::Bind { source, target, access } => self
                 .bind(source, target, *access)
@@ -100,9 +106,12 @@ impl View {
             Mount::Symlink { target, text } => {
                 self.symlink(target, text).doing(Step::Mount, || format!("linking {}", target.as_path().display()))
             }
-            Mount::File { target, content } => {
-                self.file(target, content).doing(Step::Mount, || format!("writing {}", target.as_path().display()))
-            }
+            Mount::File { target, content } => self
+                .file(target, |file| file.write_all(&content.0))
+                .doing(Step::Mount, || format!("writing {}", target.as_path().display())),
+            Mount::Bundle { target, source, form } => self
+                .bundle(target, source.as_ref(), *form, authority)
+                .doing(Step::Mount, || format!("writing {}", target.as_path().display())),
         }
     }
 
@@ -173,14 +182,39 @@ impl View {
     }
 
     /// Shows a file of the enclosure's own at that place, read-only, over what the view may have there.
-    fn file(&self, target: &Bytes, content: &Bytes) -> io::Result<()> {
-        let scratch = tmpfs("700")?;
+    fn file(&mut self, target: &Bytes, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        let (scratch, count) = match &mut self.scratch {
+            Some(scratch) => scratch,
+            none => none.insert((tmpfs("700")?, 0)),
+        };
+        let name = count.to_string();
+        *count += 1;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = openat(&scratch, "file", flags, Mode::from_raw_mode(0o444))?;
-        io::Write::write_all(&mut std::fs::File::from(file), &content.0)?;
-        let tree = open_tree(&scratch, "file", clone_flags())?;
+        let mut file = File::from(openat(&*scratch, &*name, flags, Mode::from_raw_mode(0o444))?);
+        write(&mut file)?;
+        let tree = open_tree(&*scratch, &*name, clone_flags())?;
         set_attributes(tree.as_fd(), RDONLY | NOSUID | NODEV, false)?;
         self.attach(&tree, target)
+    }
+
+    /// Shows the host's certificates, then the run's.
+    fn bundle(&mut self, target: &Bytes, source: Option<&Bytes>, form: Form, authority: &str) -> io::Result<()> {
+        let host = source.map(bundle_of_host).transpose()?;
+        self.file(target, |file| {
+            if let Some(mut host) = host {
+                // In the kernel, page by page (sendfile(2)).
+                io::copy(&mut host, file)?;
+                file.write_all(b"\n")?; // the last line may have no end
+            }
+            match form {
+                Form::Pem => file.write_all(authority.as_bytes()),
+                Form::Chromium => {
+                    // What PEM has between its first and last line is the base64 that is asked for.
+                    let base64: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
+                    writeln!(file, "{{\"CACertificates\":[\"{base64}\"]}}")
+                }
+            }
+        })
     }
 
     /// Mounts `tree` at `target`, making the mount point where there is none.
@@ -293,6 +327,18 @@ impl View {
         rustix::process::chdir("/").doing(Step::Pivot, doing)?;
         set_attributes(self.root.as_fd(), RDONLY, false).doing(Step::Pivot, doing)
     }
+}
+
+/// A regular file of the host, whatever may have taken its place since the plan was made.
+fn bundle_of_host(path: &Bytes) -> io::Result<io::Take<File>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, path.as_path(), flags, Mode::empty())?);
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > LARGEST_BUNDLE {
+        let why = format!("{} is no file of certificates: not regular, or over 16 MiB", path.as_path().display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(file.take(LARGEST_BUNDLE))
 }
 
 fn relative(path: &Bytes) -> &Path {

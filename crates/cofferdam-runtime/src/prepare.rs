@@ -26,17 +26,20 @@ pub struct Prepared {
     pub(crate) record: RunRecord,
     /// What is struck out of the evidence.
     pub(crate) secrets: Secrets,
+    /// The host's own way out, for the gateway: [`crate::plan::proxy`]. Never in the plan and the evidence, for it may hold a
+    /// password.
+    pub(crate) proxy: Vec<String>,
     run: Option<Lock>,
     home: Option<Lock>,
 }
 
 impl Prepared {
     /// Makes the directories, takes the locks, and completes the plan: where another run has the home layer, this one
-    /// gets a copy-on-write view of it. The secrets go to the monitor only.
+    /// gets a copy-on-write view of it. The secrets and the proxy go to the monitor only.
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn new(mut plan: RunPlan, secrets: Secrets) -> Result<Prepared, StoreError> {
+    pub fn new(mut plan: RunPlan, secrets: Secrets, proxy: Vec<String>) -> Result<Prepared, StoreError> {
         let directory = plan.directory.as_path().to_owned();
         private_directory(&directory)?;
         let run = try_lock(&directory)?;
@@ -72,7 +75,7 @@ impl Prepared {
             layers: kept_layers(&plan),
         };
         write_new_record(&directory, &record)?;
-        Ok(Prepared { plan, directory, record, secrets, run, home })
+        Ok(Prepared { plan, directory, record, secrets, proxy, run, home })
     }
 
     /// The decided plan.
@@ -87,15 +90,15 @@ impl Prepared {
     pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
         let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
         let cover = Ask::Start { home: self.home.is_some() };
-        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets), &locks)
+        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy), &locks)
     }
 
     /// Takes what the client handed over.
     pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
-        let (plan, record, secrets): (RunPlan, RunRecord, Secrets) = read_large(memory)?;
+        let (plan, record, secrets, proxy): (RunPlan, RunRecord, Secrets, Vec<String>) = read_large(memory)?;
         let directory = plan.directory.as_path().to_owned();
         let home = if home { locks.pop().map(Lock::from) } else { None };
-        Ok(Prepared { plan, directory, record, secrets, run: locks.pop().map(Lock::from), home })
+        Ok(Prepared { plan, directory, record, secrets, proxy, run: locks.pop().map(Lock::from), home })
     }
 
     /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.

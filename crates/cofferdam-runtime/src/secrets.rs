@@ -115,7 +115,10 @@ pub fn of_run(host: &Host, plan: &RunPlan) -> Gathered {
 impl Gathered {
     fn variable(&mut self, name: &[u8], value: &[u8]) {
         let name = String::from_utf8_lossy(name);
-        if let Some(password) = url_password(value) {
+        // Programs take a proxy without its scheme too (curl(1), ENVIRONMENT).
+        let bare = name.to_ascii_lowercase().ends_with("_proxy") && memchr::memmem::find(value, b"://").is_none();
+        let address = if bare { [&b"http://"[..], value].concat() } else { value.to_vec() };
+        if let Some(password) = url_password(&address) {
             self.add(&name, password);
             self.add(&name, &percent_decoded(password));
         }

@@ -29,7 +29,9 @@ pub(crate) fn clear(plan: &mut RunPlan) -> Result<(), StoreError> {
         .filter_map(|mount| match mount {
             Mount::Bind { source, target, .. } => Some((target, source.as_path().is_dir())),
             Mount::Overlay { target, .. } | Mount::Tmpfs { target, .. } => Some((target, true)),
-            Mount::Symlink { target, .. } | Mount::File { target, .. } => Some((target, false)),
+            Mount::Symlink { target, .. } | Mount::File { target, .. } | Mount::Bundle { target, .. } => {
+                Some((target, false))
+            }
             Mount::Hidden { .. } => None, // hides what is there, makes nothing
         })
         .filter_map(|(target, directory)| Some((target.as_path().strip_prefix(&home).ok()?.to_owned(), directory)))

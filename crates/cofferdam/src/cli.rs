@@ -92,6 +92,13 @@ pub struct Options {
     /// Pass a variable of your environment, or set one; may be repeated
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<std::ffi::OsString>,
+    /// Let it reach a host, for a purpose: a name, *.suffix or address, with :PORT where it is neither 443 nor 80;
+    /// host.cofferdam:PORT is this machine; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", requires = "purposes")]
+    pub allow: Vec<String>,
+    /// What the host is allowed for, in a few words: one for each --allow in their order, or one for all
+    #[arg(id = "purposes", long = "purpose", value_name = "TEXT", requires = "allow")]
+    pub purposes: Vec<String>,
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
@@ -116,7 +123,7 @@ pub struct OriginArgs {
     #[arg(long, hide = true, value_name = "RUN")]
     pub from: Option<String>,
     /// Keep nothing of this run but its evidence
-    #[arg(long, hide = true, requires = "from", value_parser = ["rerun"])]
+    #[arg(long = "from-purpose", hide = true, requires = "from", value_parser = ["rerun"])]
     pub purpose: Option<String>,
     /// The run's id
     #[arg(long, hide = true, value_name = "ID")]

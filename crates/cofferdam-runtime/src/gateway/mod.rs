@@ -39,7 +39,7 @@ impl Birth {
             rules: rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?,
             authority,
             roots: plan.network.roots.clone(),
-            proxy: Vec::new(),
+            proxy: run.proxy.clone(),
         };
         // What the person gives the command is there to be used.
         let given =

@@ -171,6 +171,7 @@ impl Monitor {
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
         self.follow_processes(watch?)?;
         let authority = Authority::generate(self.run.plan.run.as_str()).map_err(|e| Failure::Record(e.to_string()))?;
+        authority.certificate().clone_into(&mut self.run.plan.enclosure.authority);
         self.authority = Some(authority);
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {

@@ -10,7 +10,15 @@ use crate::plan::{Host, INSIDE, accounts};
 /// Variables that say how to show things and nothing about the person.
 const SHOWN: &[&str] = &["TERM", "COLORTERM", "LANG", "LANGUAGE", "TZ", "NO_COLOR", "CLICOLOR", "FORCE_COLOR"];
 
-pub(super) fn build(host: &Host, run: &RunId, root: &Path, found: &Found, git: bool, asked: &[Bytes]) -> Vec<Bytes> {
+pub(super) fn build(
+    host: &Host,
+    run: &RunId,
+    root: &Path,
+    found: &Found,
+    git: bool,
+    trusted: &[(&'static str, Bytes)],
+    asked: &[Bytes],
+) -> Vec<Bytes> {
     let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut set = |name: &[u8], value: &[u8]| {
         env.retain(|(n, _)| n != name);
@@ -37,6 +45,9 @@ pub(super) fn build(host: &Host, run: &RunId, root: &Path, found: &Found, git: b
         set(b"GIT_CONFIG_SYSTEM", format!("{INSIDE}/gitconfig").as_bytes());
     } else {
         set(b"GIT_CONFIG_NOSYSTEM", b"1");
+    }
+    for (name, file) in trusted {
+        set(name.as_bytes(), &file.0);
     }
     for variable in asked {
         match variable.0.iter().position(|b| *b == b'=') {

@@ -3,18 +3,26 @@
 mod accounts;
 mod environment;
 mod identity;
+mod names;
+mod policy;
 mod project;
+mod proxy;
 mod sockets;
 mod system;
 mod toolchains;
+mod trust_stores;
 
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
-use cofferdam_core::{Bytes, RunId};
+use cofferdam_core::{Bytes, RunId, Timestamp};
+use cofferdam_policy::Layer;
+use cofferdam_policy::layers::LayersError;
 
+pub use policy::{allowed_hosts, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
+pub use proxy::of_host as proxy;
 pub use toolchains::Toolchain;
 pub(crate) use toolchains::clean_configuration;
 
@@ -67,6 +75,10 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// The person's own policy file, which need not be there.
+    pub person_policy: PathBuf,
+    /// The rules of the command line.
+    pub allow: Layer,
 }
 
 /// Why no plan could be made.
@@ -81,6 +93,12 @@ pub enum PlanError {
     /// What listens on this host is not known, so that it cannot be hidden.
     #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
     Sockets(std::io::Error),
+    /// What may leave is not known.
+    #[error(transparent)]
+    Policy(#[from] LayersError),
+    /// A rule of policy does not serialise.
+    #[error("a rule of policy cannot be written into the plan: {0}")]
+    Rule(serde_json::Error),
     /// The system gave no random bytes.
     #[error("no random bytes for a run id: {0}")]
     Random(String),
@@ -89,7 +107,7 @@ pub enum PlanError {
 /// Decides a run.
 ///
 /// # Errors
-/// Where the directory cannot be a project.
+/// Where the directory cannot be a project, or a policy file that counts cannot be read or has errors.
 pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan, PlanError> {
     let root = match &request.project {
         Some(named) => project::named_root(host, store, named)?,
@@ -103,9 +121,12 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
+    let rules = policy::rules(&request.person_policy, &root, store, request.allow.clone(), &mut notes)?;
+    let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
     mounts.extend(accounts::mounts(host));
+    mounts.extend(names::mounts());
     let path = |p: &std::path::Path| Bytes::from(p);
     mounts.push(Mount::Bind { source: path(&home), target: path(&host.home), access: Access::ReadWrite });
     let found = toolchains::discover(host, &root, &mut notes).map_err(PlanError::Table)?;
@@ -119,10 +140,12 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    mounts.extend(system::own_files(host, &run, git.as_deref()));
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
+    mounts.extend(stores.mounts);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
-    let env = environment::build(host, &run, &root, &found, git.is_some(), &request.env);
+    let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
         run,
         project: path(&root),
@@ -139,8 +162,9 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             processes: request.processes,
             privileged_caller: host.uid == 0,
             listen: Vec::new(),
+            authority: String::new(),
         },
-        network: NetworkPlan::default(),
+        network: NetworkPlan { rules, roots: stores.roots },
         record_typing: request.record_typing,
         from: None,
         notes,

@@ -70,11 +70,11 @@ fn root_only(directory: &Path, mounts: &mut Vec<Mount>) {
 
 /// The run's own files inside: this program (for `coffer why` and the probes of `coffer doctor`), a note for the
 /// agent, the person's git identity.
-pub(super) fn own_files(host: &Host, run: &RunId, git: Option<&str>) -> Vec<Mount> {
+pub(super) fn own_files(host: &Host, run: &RunId, git: Option<&str>, network: &str) -> Vec<Mount> {
     let at = |name: &str| Bytes::from(format!("{INSIDE}/{name}").as_str());
     let mut files = vec![
         Mount::Bind { source: host.binary.as_path().into(), target: at("bin/coffer"), access: Access::ReadOnly },
-        Mount::File { target: at("README"), content: note(run).as_str().into() },
+        Mount::File { target: at("README"), content: note(run, network).as_str().into() },
     ];
     if let Some(git) = git {
         files.push(Mount::File { target: at("gitconfig"), content: git.into() });
@@ -82,11 +82,12 @@ pub(super) fn own_files(host: &Host, run: &RunId, git: Option<&str>) -> Vec<Moun
     files
 }
 
-fn note(run: &RunId) -> String {
+fn note(run: &RunId, network: &str) -> String {
     format!(
         "You are in a Cofferdam enclosure (run {run}).\n\
          The project is a copy-on-write view: what you change is reviewed by a person, then promoted or thrown away.\n\
-         There is no network but loopback. The home is fresh and kept for this project; nothing of the person's is in it.\n\
-         Credentials, keys and sockets of the host are not here. That is the design: do not try to get around it.\n"
+         The home is fresh and kept for this project; nothing of the person's is in it.\n\
+         Credentials, keys and sockets of the host are not here. That is the design: do not try to get around it.\n\
+         {network}"
     )
 }

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use cofferdam_core::Bytes;
 use cofferdam_core::event::{EndReason, RunEnded};
 use cofferdam_core::plan::{Purpose, RunPlan};
+use cofferdam_core::{Bytes, Timestamp};
+use cofferdam_policy::Layer;
+use cofferdam_policy::option::command_line;
 use cofferdam_runtime::from::go_on_from;
-use cofferdam_runtime::plan::{Host, Request, resolve};
+use cofferdam_runtime::plan::{Host, Request, allowed_hosts, proxy, resolve};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::Summary;
 use cofferdam_runtime::secrets;
@@ -53,10 +55,16 @@ fn start(
         processes: options.processes,
         stdio: run::stdio(&client),
         record_typing: !options.no_record_typing,
+        person_policy: crate::host::person_policy(host),
+        allow: allowed(options)?,
     };
     let mut plan = resolve(host, &store, &request)?;
     if let Some(cwd) = &origin.cwd {
         plan.enclosure.cwd = cwd.as_path().into();
+    }
+    if origin.purpose.is_some() {
+        // What is repeated is repeated offline.
+        plan.network.rules.clear();
     }
     if let Some(from) = &origin.from {
         let run = store.find(from, plan.project.as_path())?;
@@ -69,8 +77,8 @@ fn start(
         return Ok(ExitCode::SUCCESS);
     }
     let voice = Voice { quiet: options.quiet, json: options.json, colour: colour.stderr() };
-    let prepared =
-        Prepared::new(plan, gathered.secrets).map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
+    let prepared = Prepared::new(plan, gathered.secrets, proxy(host))
+        .map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
     let plan = prepared.plan().clone();
     voice.begin(host, &plan);
     let outcome = run::follow(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
@@ -92,6 +100,17 @@ fn start(
                 plan.run.short()
             ))),
     }
+}
+
+/// The rules of the command line.
+fn allowed(options: &Options) -> Result<Layer, Failure> {
+    let (hosts, purposes) = (&options.allow, &options.purposes);
+    if purposes.len() != hosts.len() && purposes.len() > 1 {
+        return Err(Failure::new(format!("{} times --allow and {} times --purpose", hosts.len(), purposes.len()))
+            .next("give one --purpose for each --allow, in their order, or one for all"));
+    }
+    let purposes = purposes.iter().map(String::as_str).cycle();
+    command_line(hosts.iter().map(String::as_str).zip(purposes)).map_err(Failure::new)
 }
 
 fn status(ended: &RunEnded) -> ExitCode {
@@ -145,10 +164,14 @@ impl Voice {
     fn begin(&self, host: &Host, plan: &RunPlan) {
         if self.speaks() {
             output::remark(&format!(
-                "{} {} in {} · copy-on-write · no network",
+                "{} {} in {} · copy-on-write · {}",
                 self.mark(&plan.run),
                 output::visible(plan.agent.as_bytes()),
                 output::visible(host.short(plan.project.as_path()).as_os_str().as_encoded_bytes()),
+                match allowed_hosts(&plan.network, Timestamp::now()) {
+                    0 => "no network".to_owned(),
+                    hosts => format!("{} allowed", output::counted(hosts as u64, "host")),
+                },
             ));
             for note in &plan.notes {
                 output::remark(&format!("  note        {}", output::visible(note.as_bytes())));

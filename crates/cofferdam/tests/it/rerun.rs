@@ -407,7 +407,7 @@ fn nothing_goes_on_from_a_run_that_runs_and_a_repetition_is_not_promoted() {
     let repo = Repo::new();
     let run = repo.edit("echo x > x");
     // As if coffer had been killed before it could throw the layers of a repetition away.
-    let words = ["run", "-q", "--purpose", "rerun", "--from", &run, "--", "sh", "-c", "cat x; echo y > y"];
+    let words = ["run", "-q", "--from-purpose", "rerun", "--from", &run, "--", "sh", "-c", "cat x; echo y > y"];
     let got = repo.coffer(&words);
     assert_eq!((got.code(), got.out().as_str()), (Some(0), "x\n"), "{}", got.all());
     let (left, record) = repetitions(&repo).remove(0);

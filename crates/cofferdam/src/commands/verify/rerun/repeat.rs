@@ -130,7 +130,7 @@ impl<'a> Workshop<'a> {
 
     fn words(&self, command: &Recorded, id: &RunId) -> Vec<OsString> {
         let run = &self.run.record;
-        let mut words: Vec<OsString> = ["run", "--quiet", "--no-record-typing", "--purpose", "rerun", "--from"]
+        let mut words: Vec<OsString> = ["run", "--quiet", "--no-record-typing", "--from-purpose", "rerun", "--from"]
             .map(OsString::from)
             .into_iter()
             .chain([run.run.as_str().into(), "--id".into(), id.as_str().into()])

@@ -57,7 +57,6 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             &file,
         ))?;
         super::say_left_out(&layers);
-        output::print(format!("{}\n", super::NOT_ENFORCED))?;
     }
     Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
 }
@@ -82,7 +81,6 @@ fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers
         })).collect::<Vec<_>>(),
         "proposal": explanation.rule,
         "left_out": layers.left_out(),
-        "enforced": false,
     })
 }
 

@@ -15,8 +15,6 @@ use super::Answer;
 use crate::failure::Failure;
 use crate::output::{self, Colour};
 
-/// What runs do with a policy in this version; said wherever rules are shown as if they allowed something.
-const NOT_ENFORCED: &str = "This version of coffer enforces \"no network\" in every run, whatever the policy allows.";
 
 /// `coffer policy`.
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,6 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         output::json(&serde_json::json!({
             "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
             "left_out": layers.left_out(),
-            "enforced": false,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -37,6 +36,5 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
     };
     output::print(text)?;
     super::say_left_out(&layers);
-    output::print(format!("{}\n", super::NOT_ENFORCED))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -72,7 +72,6 @@ pub fn trust(args: &TrustArgs, colour: Colour) -> Answer {
             "digest": digest,
             "rules": rules.iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
             "trusted": trusted,
-            "enforced": false,
         }))?;
         return Ok(ExitCode::from(u8::from(!trusted)));
     }
@@ -81,10 +80,7 @@ pub fn trust(args: &TrustArgs, colour: Colour) -> Answer {
             .next("answer y, or give --yes where there is no terminal")
             .code(1));
     }
-    output::print(format!(
-        "{}, at {digest}\n{}\n",
-        if already { "trusted already" } else { "trusted" },
-        super::NOT_ENFORCED
-    ))?;
+    output::print(format!("{}, at {digest}
+", if already { "trusted already" } else { "trusted" }))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -75,6 +75,41 @@ pub struct Summary {
     pub test_runs: u64,
     /// What the last of them came to.
     pub last_test: Option<TestResult>,
+    /// What left and what did not; absent where nothing tried to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkSummary>,
     /// Something the person should know, one line each.
     pub notes: Vec<String>,
+}
+
+/// What the end of a run says of its network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NetworkSummary {
+    /// Requests that were let out.
+    pub requests: u64,
+    /// Connections that were let out.
+    pub connections: u64,
+    /// Different hosts among them.
+    pub hosts: u64,
+    /// What was denied, each time counted.
+    pub denials: u64,
+    /// What was denied, each host, port and reason once, in the order in which they came; bounded.
+    pub denied: Vec<Denied>,
+}
+
+/// What was denied for one reason.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Denied {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Why, as a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// What would allow it.
+    pub allow: Option<String>,
+    /// How often.
+    pub count: u64,
 }

@@ -18,6 +18,8 @@ pub(crate) enum Manner {
     Plain,
     /// As JSON, in the shape that clients of APIs show.
     Json,
+    /// As JSON, in the shape that npm shows: a text as `error`.
+    Npm,
     /// As gRPC's trailers.
     Grpc,
 }
@@ -35,6 +37,8 @@ impl Manner {
         let json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
         if has(CONTENT_TYPE, |kind| kind == "application/grpc" || kind.starts_with("application/grpc+")) {
             Manner::Grpc
+        } else if head.headers.contains_key("npm-command") {
+            Manner::Npm
         } else if has(ACCEPT, json) || has(CONTENT_TYPE, json) {
             Manner::Json
         } else {
@@ -100,6 +104,10 @@ pub(crate) fn refused(of: Of<'_>, manner: Manner, refusal: &Refusal) -> Response
     let first = format!("Cofferdam refused {method} {url}: {}.", refusal.detail);
     let more = format!("coffer why {place}");
     let body = match manner {
+        Manner::Npm => {
+            let ask = refusal.allow.as_ref().map(|allow| format!(" A person outside can allow it: {allow}"));
+            json!({"error": format!("{first}{}", ask.unwrap_or_default())}).to_string()
+        }
         Manner::Json => {
             let allow = refusal.allow.as_ref();
             let ask = allow.map(|allow| format!(" A person outside can allow it: {allow}")).unwrap_or_default();
@@ -139,6 +147,7 @@ pub(crate) fn failed(of: Of<'_>, manner: Manner, status: StatusCode, detail: &st
     let first = format!("Cofferdam has no answer to {} {}: {detail}.", of.method, of.url);
     let body = match manner {
         Manner::Json => json!({"error": {"type": "cofferdam_unreachable", "message": first}}).to_string(),
+        Manner::Npm => json!({"error": first}).to_string(),
         Manner::Plain | Manner::Grpc => format!("{first}\n"),
     };
     // 14: UNAVAILABLE.
@@ -167,7 +176,7 @@ fn own(status: StatusCode, manner: Manner, body: &str, version: Version, grpc: u
         CONTENT_TYPE,
         HeaderValue::from_static(match manner {
             Manner::Plain => "text/plain; charset=utf-8",
-            Manner::Json => "application/json",
+            Manner::Json | Manner::Npm => "application/json",
             Manner::Grpc => "application/grpc",
         }),
     );

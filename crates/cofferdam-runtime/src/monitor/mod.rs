@@ -22,6 +22,7 @@ mod screen;
 mod settle;
 mod tally;
 mod told;
+mod traffic;
 mod typing;
 
 use std::io;
@@ -204,8 +205,9 @@ impl Monitor {
         let mut statement = Statement::default();
         let totals = commands.finish(recorder, &mut statement)?;
         self.run.plan.notes.extend(commands.notes());
-        let (summary, sync) =
+        let (mut summary, sync) =
             settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
+        summary.network = self.outlet.as_mut().and_then(Outlet::summary);
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(Box::new(summary)));

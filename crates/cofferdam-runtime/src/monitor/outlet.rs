@@ -15,8 +15,10 @@ use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::{RecordError, Recorder};
+use super::traffic::Traffic;
 use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME};
+use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
@@ -41,6 +43,7 @@ pub(super) struct Outlet {
     open: HashMap<u64, (Option<u64>, NetConnect)>,
     /// Why there is no gateway any more.
     failed: Option<String>,
+    traffic: Traffic,
 }
 
 impl Outlet {
@@ -49,7 +52,16 @@ impl Outlet {
         let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Outlet { sockets, cover, birth, births: 0, gateway: None, open: HashMap::new(), failed: None }
+        Outlet {
+            sockets,
+            cover,
+            birth,
+            births: 0,
+            gateway: None,
+            open: HashMap::new(),
+            failed: None,
+            traffic: Traffic::default(),
+        }
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
@@ -155,6 +167,7 @@ impl Outlet {
                     }
                     _ => return self.lost(recorder, "the gateway reported what it cannot know"),
                 };
+                self.traffic.take(&what);
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
@@ -200,8 +213,9 @@ impl Outlet {
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {
-            let connect = NetConnect { error: Some(why.to_owned()), ..connect };
-            recorder.append(cause.map(|seq| (seq, Link::Socket)), EventKind::NetConnect(connect))?;
+            let what = EventKind::NetConnect(NetConnect { error: Some(why.to_owned()), ..connect });
+            self.traffic.take(&what);
+            recorder.append(cause.map(|seq| (seq, Link::Socket)), what)?;
         }
         Ok(())
     }
@@ -228,6 +242,11 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    /// What left and what did not.
+    pub(super) fn summary(&mut self) -> Option<NetworkSummary> {
+        self.traffic.finish()
     }
 
     /// What the person is to know.

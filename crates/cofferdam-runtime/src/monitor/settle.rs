@@ -75,6 +75,7 @@ pub(super) fn settle(
         moved: count(|c| c.base != BaseState::Unchanged && is_shown(c)),
         test_runs: tests.runs,
         last_test: tests.last,
+        network: None,
         notes,
     };
     Ok((summary, sync))

@@ -10,7 +10,7 @@ use cofferdam_policy::option::command_line;
 use cofferdam_runtime::from::go_on_from;
 use cofferdam_runtime::plan::{Host, Request, allowed_hosts, proxy, resolve};
 use cofferdam_runtime::prepare::Prepared;
-use cofferdam_runtime::protocol::Summary;
+use cofferdam_runtime::protocol::{NetworkSummary, Summary};
 use cofferdam_runtime::secrets;
 
 use super::Answer;
@@ -205,6 +205,36 @@ impl Voice {
     }
 }
 
+/// Most denials that are shown.
+const DENIALS: usize = 3;
+
+/// What left and what did not, with what to type to allow it.
+fn network_lines(network: &NetworkSummary) -> Vec<String> {
+    let mut parts = Vec::new();
+    let hosts = output::counted(network.hosts, "host");
+    if network.requests > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(network.requests, "request")));
+    } else if network.connections > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(network.connections, "connection")));
+    }
+    if network.denials > 0 {
+        parts.push(format!("{} denied", network.denials));
+    }
+    let mut out = vec![format!("  network     {}", parts.join(", "))];
+    for denied in network.denied.iter().take(DENIALS) {
+        let times = if denied.count > 1 { format!(" ({} times)", denied.count) } else { String::new() };
+        let what = format!("{}:{}: {}{times}", denied.host, denied.port, denied.detail);
+        out.push(format!("  denied      {}", output::visible(what.as_bytes())));
+        if let Some(allow) = &denied.allow {
+            out.push(format!("              {}", output::visible(allow.as_bytes())));
+        }
+    }
+    if network.denied.len() > DENIALS {
+        out.push(format!("              and {} more: coffer log --kind net.denied", network.denied.len() - DENIALS));
+    }
+    out
+}
+
 /// The body of a summary: at most a dozen lines, and what to type next.
 fn lines(summary: &Summary) -> Vec<String> {
     let ended = &summary.ended;
@@ -237,6 +267,9 @@ fn lines(summary: &Summary) -> Vec<String> {
     });
     if ended.execs > 1 || tests.is_some() {
         out.push(format!("  recorded    {}{}", output::counted(ended.execs, "exec"), tests.unwrap_or_default()));
+    }
+    if let Some(network) = &summary.network {
+        out.extend(network_lines(network));
     }
     if summary.attention > 0 {
         out.push(format!(

@@ -17,6 +17,7 @@ mod execs_traced;
 mod export;
 mod file_changes;
 mod files;
+mod gateway;
 mod kernel;
 mod kills;
 mod lifetimes;

@@ -15,7 +15,6 @@ use super::Answer;
 use crate::failure::Failure;
 use crate::output::{self, Colour};
 
-
 /// `coffer policy`.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]

@@ -80,7 +80,10 @@ pub fn trust(args: &TrustArgs, colour: Colour) -> Answer {
             .next("answer y, or give --yes where there is no terminal")
             .code(1));
     }
-    output::print(format!("{}, at {digest}
-", if already { "trusted already" } else { "trusted" }))?;
+    output::print(format!(
+        "{}, at {digest}
+",
+        if already { "trusted already" } else { "trusted" }
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

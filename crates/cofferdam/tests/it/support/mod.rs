@@ -6,10 +6,12 @@ pub mod processes;
 pub mod pty;
 pub mod repo;
 pub mod scene;
+pub mod server;
 
 pub use attack::{Attack, Needs};
 pub use repo::Repo;
 pub use scene::{Finished, Scene};
+pub use server::Server;
 
 /// Whether the tests run as root.
 pub fn is_root() -> bool {

@@ -1,0 +1,304 @@
+//! What leaves an enclosure, by which rule; what does not, and how the program learns why.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::scene::{self, finish};
+use crate::support::{Finished, Scene, Server, eventually};
+
+/// Whether curl is there; these tests say nothing without it.
+fn has_curl(scene: &Scene) -> bool {
+    let there = scene.program("sh").args(["-c", "command -v curl"]).output().unwrap().status.success();
+    if !there {
+        eprintln!("not proven on this machine: there is no curl");
+    }
+    there
+}
+
+/// `coffer run` with rules of the command line, to its end.
+fn allowed(scene: &Scene, hosts: &[&str], words: &[&str]) -> Finished {
+    let mut command = scene.coffer();
+    command.args(["run", "--quiet", "--purpose", "a test"]);
+    for host in hosts {
+        command.args(["--allow", host]);
+    }
+    command.arg("--").args(words);
+    finish(command, b"")
+}
+
+/// The events of the latest run, of one kind.
+fn events(scene: &Scene, kind: &str) -> Vec<Value> {
+    let mut command = scene.coffer();
+    command.args(["log", "--json", "@"]);
+    let got = finish(command, b"");
+    let all = got.out();
+    all.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).filter(|e| e["kind"] == kind).collect()
+}
+
+/// The arguments of the command that caused an event.
+fn caused_by(scene: &Scene, event: &Value) -> String {
+    assert_eq!(event["link"], "socket", "{event}");
+    let execs = events(scene, "process.exec");
+    let exec = execs.iter().find(|exec| exec["seq"] == event["cause"]).unwrap();
+    exec["data"]["argv"][0].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let url = format!("http://{}/x?q=1", server.place());
+    let got = allowed(&scene, &[&server.place()], &["sh", "-c", &format!("curl -sS -d ping {url}")]);
+    assert_eq!((got.code(), got.out()), (Some(0), "hello ping".into()), "{}", got.all());
+    let heard = server.heard();
+    assert!(heard[0].starts_with("POST /x?q=1 HTTP/1.1\r\n") && heard[0].ends_with("\r\nping"), "{heard:?}");
+    let exchange = &events(&scene, "http.exchange")[0];
+    let data = &exchange["data"];
+    assert_eq!((&data["url"], &data["status"], &data["purpose"]), (&url.into(), &200.into(), &"a test".into()));
+    assert_eq!((&data["sent"]["bytes"], &data["received"]["bytes"]), (&4.into(), &10.into()));
+    assert_eq!(data["rule"]["layer"], "command-line");
+    assert_eq!(caused_by(&scene, exchange), "curl");
+    let connect = &events(&scene, "net.connect")[0];
+    assert_eq!(connect["data"]["exchanges"], 1);
+    assert_eq!(connect["data"]["address"], format!("127.0.0.1:{}", server.port));
+    assert_eq!(caused_by(&scene, connect), "curl");
+}
+
+#[test]
+fn what_no_rule_allows_is_refused_with_words_and_nothing_is_heard_outside() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let url = format!("http://{}/secret", server.place());
+    let got =
+        allowed(&scene, &["other.example"], &["curl", "-sS", "-w", "%{http_code}", &url, "https://tls.example/x"]);
+    let said = got.out();
+    assert!(said.contains("Cofferdam refused GET http://host.cofferdam:"), "{}", got.all());
+    assert!(said.contains(&format!("coffer run --allow {} --purpose", server.place())), "{said}");
+    assert!(said.contains("coffer run --allow tls.example --purpose"), "TLS is answered as well: {said}");
+    assert_eq!(said.matches("403").count(), 2, "{said}");
+    assert!(server.heard().is_empty());
+    let denied = events(&scene, "net.denied");
+    let facts: Vec<_> = denied.iter().map(|d| (d["data"]["scheme"].as_str(), d["data"]["reason"].as_str())).collect();
+    assert_eq!(facts, [(Some("http"), Some("no-rule")), (Some("https"), Some("no-rule"))]);
+    assert_eq!(caused_by(&scene, &denied[0]), "curl");
+    assert!(events(&scene, "net.connect").is_empty());
+}
+
+#[test]
+fn methods_and_paths_are_those_of_the_rule() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let policy = format!(
+        "version = 1\n[[network.allow]]\nhost = \"{}\"\nmethods = [\"GET\"]\npaths = [\"/ok/**\"]\npurpose = \"read\"\n",
+        server.place()
+    );
+    let directory = scene.home.join(".config/cofferdam");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("policy.toml"), policy).unwrap();
+    let at = |path: &str| format!("http://{}{path}", server.place());
+    let code = |words: &[&str]| {
+        let all = [&["run", "-q", "--", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--path-as-is"], words]
+            .concat();
+        let mut command = scene.coffer();
+        command.args(all);
+        finish(command, b"").out()
+    };
+    assert_eq!(code(&[&at("/ok/x")]), "200");
+    for refused in
+        [&["-d", "x", &at("/ok/x")][..], &[&at("/no")], &[&at("/ok/../no")], &[&at("/ok/%2e%2e/no")], &[&at("/ok//x")]]
+    {
+        assert_eq!(code(refused), "403", "{refused:?}");
+    }
+    // Another name for the same server, and another host in the request than the one that was connected to.
+    assert_ne!(code(&["-H", "Host: evil.example", &at("/ok/x")]), "200");
+    assert_eq!(server.heard().len(), 1, "{:?}", server.heard());
+}
+
+#[test]
+fn plain_connections_are_relayed_and_the_server_may_speak_first() {
+    let scene = Scene::new();
+    let server = Server::speaks_first();
+    let script = format!(
+        "exec 3<>/dev/tcp/host.cofferdam/{} && read -r a <&3 && echo one >&3 && read -r b <&3 && echo \"$a, $b\"",
+        server.port
+    );
+    let got = allowed(&scene, &[&server.place()], &["bash", "-c", &script]);
+    assert_eq!(got.out(), "welcome, again one\n", "{}", got.all());
+    let connect = &events(&scene, "net.connect")[0]["data"];
+    assert_eq!(
+        (&connect["mediation"], &connect["sent"], &connect["received"]),
+        (&"relay".into(), &4.into(), &18.into())
+    );
+    let refused = allowed(&scene, &["other.example"], &["bash", "-c", &script]);
+    assert_ne!(refused.code(), Some(0), "{}", refused.all());
+    assert_eq!(server.heard(), ["one"]);
+    let denied = &events(&scene, "net.denied")[0]["data"];
+    assert_eq!((&denied["scheme"], &denied["reason"]), (&"tcp".into(), &"no-rule".into()));
+    assert_eq!(denied["allow"], format!("coffer run --allow {} --purpose \"…\"", server.place()));
+}
+
+#[test]
+fn a_secret_of_the_host_does_not_leave_even_where_a_rule_allows_the_host() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let (url, secret) = (format!("http://{}/", server.place()), &scene.canary);
+    let encoded = {
+        use base64::Engine as _;
+        base64::prelude::BASE64_STANDARD.encode(format!("my {secret} now"))
+    };
+    let body = format!("{{\"text\": \"{secret}\"}}");
+    for words in [
+        &["-d", &body[..], &url][..],
+        &["-H", &format!("X-Note: {secret}"), &url],
+        &[&format!("{url}?{secret}")],
+        &["-d", &encoded, &url],
+        &["-H", "Transfer-Encoding: chunked", "-d", &body, &url],
+    ] {
+        let all = [&["curl", "-sS", "-m", "10", "-w", " %{http_code}"], words].concat();
+        let got = allowed(&scene, &[&server.place()], &all);
+        assert!(got.out().contains("GITHUB_TOKEN") && got.out().ends_with(" 403"), "{words:?}: {}", got.all());
+        let denied = &events(&scene, "net.denied")[0]["data"];
+        assert_eq!(denied["reason"], "secret", "{words:?}");
+    }
+    assert!(server.heard().iter().all(|request| !request.contains(secret.as_str())), "{:?}", server.heard());
+}
+
+#[test]
+fn a_person_allows_more_while_the_run_goes_on() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let mut command = scene.coffer();
+    let script =
+        format!("while read -r _; do curl -sS -o /dev/null -w '%{{http_code}}\\n' http://{}/; done", server.place());
+    command.args(["run", "-q", "--", "sh", "-c", &script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let (mut keys, mut shown) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut ask = || {
+        let mut line = String::new();
+        keys.write_all(b"\n").unwrap();
+        shown.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    };
+    assert_eq!(ask(), "403");
+    let mut allow = scene.coffer();
+    allow.args(["allow", &server.place(), "--purpose", "it is needed", "--live", "--json"]);
+    let said = finish(allow, b"");
+    let facts: Value = serde_json::from_str(&said.out()).unwrap_or_else(|_| panic!("{}", said.all()));
+    assert_eq!((&facts["kept"], facts["runs"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    // The gateway hears of it in its own time.
+    assert!(eventually(5, || ask() == "200"));
+    drop(keys);
+    assert!(scene::wait(&mut child, std::time::Duration::from_secs(20)).success());
+    let changed = &events(&scene, "policy.changed")[0]["data"];
+    assert_eq!(changed["added"][0]["purpose"], "it is needed");
+    let mut late = scene.coffer();
+    late.args(["allow", &server.place(), "--purpose", "x", "--live"]);
+    assert_eq!(finish(late, b"").code(), Some(125), "nothing is going on");
+}
+
+#[test]
+fn the_gateways_death_ends_connections_and_the_next_one_is_served_by_another() {
+    let scene = Scene::new();
+    let server = Server::speaks_first();
+    let mut command = scene.coffer();
+    let place = server.place().replace(':', "/");
+    let script = format!(
+        "exec 3<>/dev/tcp/{place}; read -r a <&3; echo \"$a\"; read -r b <&3 || echo ended; \
+         exec 4<>/dev/tcp/{place}; read -r c <&4; echo \"$c\""
+    );
+    command.args(["run", "-q", "--allow", &server.place(), "--purpose", "x", "--", "bash", "-c", &script]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap());
+    let mut line = || {
+        let mut line = String::new();
+        shown.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(line(), "welcome\n");
+    let gateway = descendants(child.id())
+        .into_iter()
+        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "coffer-gateway\n"));
+    let gateway = rustix::process::Pid::from_raw(gateway.expect("a gateway") as i32).unwrap();
+    rustix::process::kill_process(gateway, rustix::process::Signal::KILL).unwrap();
+    assert_eq!((line(), line()), ("ended\n".into(), "welcome\n".into()));
+    assert!(scene::wait(&mut child, std::time::Duration::from_secs(20)).success());
+    let connects = events(&scene, "net.connect");
+    assert_eq!(connects.len(), 2, "{connects:?}");
+    assert_eq!(connects[0]["data"]["error"], "the gateway ended");
+    assert_ne!(connects[0]["data"]["connection"], connects[1]["data"]["connection"]);
+}
+
+/// All processes below one.
+fn descendants(of: u32) -> Vec<u32> {
+    let mut all = vec![of];
+    let mut at = 0;
+    while at < all.len() {
+        let path = format!("/proc/{0}/task/{0}/children", all[at]);
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        at += 1;
+    }
+    all
+}
+
+#[test]
+fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
+    let scene = Scene::new();
+    let script = "trap '' PIPE; for to in 127.0.0.1/61053 ::1/61053 198.18.77.77/80 203.0.113.9/25 169.254.169.254/80; do \
+                  if exec 3<>/dev/tcp/$to; then printf 'x\\r\\n\\r\\n' >&3; cat <&3; fi; done 2>/dev/null; echo over";
+    let got = allowed(&scene, &["*.example.com"], &["bash", "-c", script]);
+    assert_eq!(got.out(), "over\n", "{}", got.all());
+    let hosts: Vec<String> =
+        events(&scene, "net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254"]);
+}
+
+#[test]
+fn a_rule_needs_a_purpose_and_a_purpose_a_rule() {
+    let scene = Scene::new();
+    for words in [
+        &["run", "--allow", "a.example", "--", "true"][..],
+        &["run", "--purpose", "x", "--", "true"],
+        &["run", "--allow", "a.example", "--purpose", " ", "--", "true"],
+        &["run", "--allow", "*", "--purpose", "x", "--", "true"],
+        &["run", "--allow", "a.example", "--purpose", "x", "--purpose", "y", "--", "true"],
+    ] {
+        let mut command = scene.coffer();
+        command.args(words);
+        let got = finish(command, b"");
+        assert_eq!(got.code(), Some(125), "{words:?}: {}", got.all());
+    }
+    let mut command = scene.coffer();
+    command.args([
+        "run",
+        "--dry-run",
+        "--allow",
+        "a.example",
+        "--allow",
+        "b.example:1",
+        "--purpose",
+        "x",
+        "--",
+        "true",
+    ]);
+    let plan: Value = serde_json::from_str(&finish(command, b"").out()).unwrap();
+    let rules = plan["network"]["rules"].as_array().unwrap();
+    assert_eq!((rules.len(), &rules[1]["port"], &rules[1]["purpose"]), (2, &1.into(), &"x".into()));
+}

@@ -1,0 +1,86 @@
+//! A server of the host's that keeps what it hears.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// On a port of the host's loopback; ends with the test's process.
+pub struct Server {
+    pub port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Speaks HTTP/1.1, and answers each request with `hello` and the request's own body.
+    pub fn http() -> Server {
+        Server::new(|stream, heard| {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            loop {
+                let (mut head, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line == "\r\n" {
+                        break;
+                    }
+                    head.push_str(&line);
+                }
+                let mut body = vec![0; length];
+                if reader.read_exact(&mut body).is_err() {
+                    return;
+                }
+                heard.lock().unwrap().push(format!("{head}\r\n{}", String::from_utf8_lossy(&body)));
+                let answer = [b"hello ", &body[..]].concat();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                let mut stream = &stream;
+                if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer)).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Says `welcome` first, then gives back each line that it hears.
+    pub fn speaks_first() -> Server {
+        Server::new(|stream, heard| {
+            let mut writer = &stream;
+            writer.write_all(b"welcome\n").unwrap();
+            for line in BufReader::new(&stream).lines() {
+                let Ok(line) = line else { return };
+                heard.lock().unwrap().push(line.clone());
+                if writer.write_all(format!("again {line}\n").as_bytes()).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn new(serve: impl Fn(TcpStream, &Mutex<Vec<String>>) + Send + Sync + Copy + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let into = Arc::clone(&into);
+                std::thread::spawn(move || serve(stream.unwrap(), &into));
+            }
+        });
+        Server { port, heard }
+    }
+
+    /// Everything that it heard, one a request or line.
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// By which name it is reached from inside.
+    pub fn place(&self) -> String {
+        format!("host.cofferdam:{}", self.port)
+    }
+}

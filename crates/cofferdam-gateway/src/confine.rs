@@ -194,7 +194,7 @@ fn program() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     allow(libc::SYS_prctl, vec![is(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?])?;
     allow(libc::SYS_prctl, vec![is(0, SeccompCmpOp::Eq, 0x5356_4d41)?])?; // PR_SET_VMA, names of memory
     for request in [libc::FIONBIO, libc::FIONREAD] {
-        allow(libc::SYS_ioctl, vec![is(1, SeccompCmpOp::Eq, request as u64)?])?;
+        allow(libc::SYS_ioctl, vec![is(1, SeccompCmpOp::Eq, request)?])?;
     }
     for command in [
         libc::F_GETFL,

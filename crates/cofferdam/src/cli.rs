@@ -62,6 +62,8 @@ enum Command {
     Policy(commands::policy::PolicyArgs),
     /// Let runs reach a host: a rule with a purpose, in force at once
     Allow(commands::allow::AllowArgs),
+    /// Say why a host or file is refused, and how to ask for it; inside an enclosure too
+    Why(commands::why::WhyArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
     Doctor(commands::doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -183,6 +185,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
+        Command::Why(args) => commands::why::why(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),

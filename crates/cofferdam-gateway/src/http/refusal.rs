@@ -164,8 +164,10 @@ pub(crate) fn malformed(of: Of<'_>, detail: &str) -> Response<Reply> {
 }
 
 /// Text, as an answer to what was asked of the gateway itself.
-pub(crate) fn text(body: &str, version: Version) -> Response<Reply> {
-    own(StatusCode::OK, Manner::Plain, body, version, 0, "")
+pub(crate) fn text(body: &str, verdict: &'static str, version: Version) -> Response<Reply> {
+    let mut answer = own(StatusCode::OK, Manner::Plain, body, version, 0, "");
+    answer.headers_mut().insert("x-cofferdam", HeaderValue::from_static(verdict));
+    answer
 }
 
 fn own(status: StatusCode, manner: Manner, body: &str, version: Version, grpc: u8, message: &str) -> Response<Reply> {
@@ -207,7 +209,7 @@ fn percent(text: &str) -> String {
 }
 
 /// What `coffer why` says, for `why.cofferdam`.
-pub(crate) fn why(policy: &Policy, asked: &Request<'_>) -> String {
+pub(crate) fn why(policy: &Policy, asked: &Request<'_>) -> (String, &'static str) {
     let explanation = explain(policy, asked);
     let what = match (asked.scheme, asked.path) {
         (Scheme::Tcp, _) => format!("A connection to {}:{}", asked.host, asked.port),
@@ -236,5 +238,5 @@ pub(crate) fn why(policy: &Policy, asked: &Request<'_>) -> String {
             text.push_str(&format!("Or, in a policy file:\n{proposal}"));
         }
     }
-    text
+    (text, if explanation.decision.allowed { "allowed" } else { "denied" })
 }

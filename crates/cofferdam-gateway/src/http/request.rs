@@ -196,7 +196,7 @@ fn why(policy: &Policy, head: &request::Parts) -> Response<Reply> {
         Some((place, _)) => (place, Some(&asked[place.len()..])),
         None => (asked, None),
     };
-    let text = match Place::parse(place) {
+    let (text, verdict) = match Place::parse(place) {
         Ok(target) => refusal::why(
             policy,
             &cofferdam_policy::Request {
@@ -208,9 +208,9 @@ fn why(policy: &Policy, head: &request::Parts) -> Response<Reply> {
                 now: Timestamp::now(),
             },
         ),
-        Err(problem) => format!("{problem}. Ask for http://{WHY}/HOST[:PORT][/PATH]\n"),
+        Err(problem) => (format!("{problem}. Ask for http://{WHY}/HOST[:PORT][/PATH]\n"), "malformed"),
     };
-    refusal::text(&text, head.version)
+    refusal::text(&text, verdict, head.version)
 }
 
 /// A request that policy allows.

@@ -36,7 +36,9 @@ pub(super) fn build(
     set(b"USER", user);
     set(b"LOGNAME", user);
     set(b"SHELL", accounts::shell(host));
-    set(b"PATH", host.var("PATH").map_or(b"/usr/local/bin:/usr/bin:/bin", |v| v.as_ref()));
+    let path: &[u8] = host.var("PATH").map_or(b"/usr/local/bin:/usr/bin:/bin", |v| v.as_ref());
+    // At its end: for `coffer why`, where the person's own directories do not have it.
+    set(b"PATH", &[path, b":", INSIDE.as_bytes(), b"/bin"].concat());
     if let Some(venv) = host.var("VIRTUAL_ENV").filter(|v| v.as_path().starts_with(root)) {
         set(b"VIRTUAL_ENV", venv.as_ref());
     }

@@ -16,6 +16,7 @@ pub mod run;
 pub mod stats;
 pub mod undo;
 pub mod verify;
+pub mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};

@@ -271,6 +271,29 @@ fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
 }
 
 #[test]
+fn coffer_why_says_inside_and_outside_what_policy_and_the_view_say() {
+    let scene = Scene::new();
+    let why = |what: &str| {
+        let got = allowed(&scene, &["api.example"], &["/run/coffer/bin/coffer", "why", what]);
+        (got.code(), got.out())
+    };
+    let (code, said) = why("api.example");
+    assert!(code == Some(0) && said.contains("is allowed by") && said.contains("a test"), "{said}");
+    let (code, said) = why("https://other.example/x");
+    assert!(code == Some(1) && said.contains("coffer run --allow other.example --purpose"), "{said}");
+    let hidden = scene.home.join(".ssh");
+    let (code, said) = why(hidden.to_str().unwrap());
+    assert!(code == Some(1) && said.contains("is hidden inside"), "{said}");
+    let (code, said) = why(scene.home.join("notes.txt").to_str().unwrap());
+    assert!(code == Some(1) && said.contains("is not there inside"), "{said}");
+    assert_eq!(why("./kept.txt"), (Some(0), "./kept.txt is there, and may be written.\n".into()));
+    assert_eq!(why("a b").0, Some(125));
+    let mut outside = scene.coffer();
+    outside.args(["why", "other.example"]);
+    assert_eq!(finish(outside, b"").code(), Some(1));
+}
+
+#[test]
 fn a_rule_needs_a_purpose_and_a_purpose_a_rule() {
     let scene = Scene::new();
     for words in [

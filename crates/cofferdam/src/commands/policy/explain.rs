@@ -17,13 +17,13 @@ use crate::output::{self, Colour};
 pub struct ExplainArgs {
     /// A URL, or a host with or without a port
     #[arg(value_name = "URL|HOST[:PORT]")]
-    target: String,
+    pub(in crate::commands) target: String,
     /// The method, in any case (default: GET for a URL)
     #[arg(long, short, value_name = "METHOD")]
-    method: Option<String>,
+    pub(in crate::commands) method: Option<String>,
     /// Print facts as JSON
     #[arg(long)]
-    json: bool,
+    pub(in crate::commands) json: bool,
 }
 
 /// Decides and explains.

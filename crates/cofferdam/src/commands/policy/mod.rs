@@ -1,7 +1,7 @@
 //! `coffer policy`: which rules there are, what is wrong with them, what they would decide, and whose they are.
 
 mod check;
-mod explain;
+pub(super) mod explain;
 mod listing;
 mod show;
 mod trust;

@@ -97,11 +97,15 @@ async fn connection(
     program: SocketAddr,
     destinations: &dyn Destinations,
 ) -> io::Result<()> {
-    let Ok(destination) = destinations.of(&stream) else { return Ok(refuse::reset(stream)) };
+    let Ok(destination) = destinations.of(&stream) else {
+        refuse::reset(stream);
+        return Ok(());
+    };
     let ip = destination.ip().to_canonical();
     // Straight to the listener, where nothing of the enclosure's own listens.
     if ip.is_loopback() || ip.is_unspecified() {
-        return Ok(refuse::reset(stream));
+        refuse::reset(stream);
+        return Ok(());
     }
     let owner = gateway.owners.of_connection(program, destination);
     let connection = gateway.connection(owner);

@@ -118,7 +118,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_ppoll,
     libc::SYS_pselect6,
     libc::SYS_futex,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
@@ -189,11 +188,13 @@ fn program() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     // clone3(2), whose arguments lie in memory, is answered with ENOSYS: the C library takes this one then.
     allow(libc::SYS_clone, vec![is(0, SeccompCmpOp::MaskedEq(THREAD), THREAD)?])?;
     // Memory becomes readable and writable, never executable.
-    allow(libc::SYS_mprotect, vec![is(2, SeccompCmpOp::MaskedEq(EXECUTE), 0)?])?;
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        allow(call, vec![is(2, SeccompCmpOp::MaskedEq(EXECUTE), 0)?])?;
+    }
     allow(libc::SYS_prctl, vec![is(0, SeccompCmpOp::Eq, libc::PR_SET_NAME as u64)?])?;
     allow(libc::SYS_prctl, vec![is(0, SeccompCmpOp::Eq, 0x5356_4d41)?])?; // PR_SET_VMA, names of memory
     for request in [libc::FIONBIO, libc::FIONREAD] {
-        allow(libc::SYS_ioctl, vec![is(1, SeccompCmpOp::Eq, request as u64)?])?;
+        allow(libc::SYS_ioctl, vec![is(1, SeccompCmpOp::Eq, request)?])?;
     }
     for command in [
         libc::F_GETFL,
@@ -221,4 +222,94 @@ fn program() -> Result<BpfProgram, Box<dyn std::error::Error>> {
         std::env::consts::ARCH.try_into()?,
     )?;
     Ok(filter.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixDatagram;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use rustix::net::{AddressFamily, SocketType, netlink, socket};
+    use rustix::process::{Pid, Signal, kill_process};
+
+    use super::*;
+
+    const CHILD: &str = "COFFER_TEST_CONFINED";
+
+    /// What code in the gateway could try, by name; `true` where it got its way.
+    fn attempts(secret: &std::path::Path, parent: Pid) -> Vec<(&'static str, bool)> {
+        let name = |stem: &str| secret.with_file_name(stem);
+        vec![
+            ("reading a file of the person's", File::open(secret).is_ok()),
+            ("reading /etc/passwd", File::open("/etc/passwd").is_ok()),
+            ("reading its own memory", File::open("/proc/self/mem").is_ok()),
+            ("listing a directory", std::fs::read_dir("/").is_ok()),
+            ("making a file", File::create(name("made")).is_ok()),
+            ("writing to a file", OpenOptions::new().append(true).open(secret).is_ok()),
+            ("making a directory", std::fs::create_dir(name("directory")).is_ok()),
+            ("removing a file", std::fs::remove_file(secret).is_ok()),
+            ("renaming a file", std::fs::rename(secret, name("renamed")).is_ok()),
+            ("making a link", std::os::unix::fs::symlink(secret, name("link")).is_ok()),
+            ("executing a program", Command::new("/bin/true").status().is_ok()),
+            ("a socket of the host's", UnixDatagram::unbound().is_ok()),
+            ("netlink", socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::SOCK_DIAG)).is_ok()),
+            ("packets", socket(AddressFamily::PACKET, SocketType::RAW, None).is_ok()),
+            ("raw packets", socket(AddressFamily::INET, SocketType::RAW, Some(rustix::net::ipproto::ICMP)).is_ok()),
+            ("a signal to another process", kill_process(parent, Signal::WINCH).is_ok()),
+            ("another root", rustix::process::chroot("/").is_ok()),
+        ]
+    }
+
+    fn child(secret: PathBuf) {
+        let parent = std::env::var(CHILD).unwrap().parse().ok().and_then(Pid::from_raw).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        limits().unwrap();
+        confine().unwrap();
+        for (what, done) in attempts(&secret, parent) {
+            println!("{} {what}", if done { "DONE" } else { "failed" });
+        }
+        // And what it is for still works, also in threads that are made afterwards.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let found = runtime.block_on(tokio::net::lookup_host("localhost:80")).map(Iterator::count);
+        println!("looked up {:?}", found.is_ok_and(|count| count > 0));
+        println!("connected {:?}", TcpStream::connect(listener.local_addr().unwrap()).is_ok());
+        println!("datagrams {:?}", UdpSocket::bind("127.0.0.1:0").is_ok());
+    }
+
+    #[test]
+    fn code_in_the_gateway_reads_writes_and_executes_nothing() {
+        if let Some(secret) = std::env::var_os("COFFER_TEST_SECRET") {
+            return child(PathBuf::from(secret));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        // What an ordinary user can do: it fails inside because of the confinement.
+        let own = Pid::from_raw(std::process::id() as i32).unwrap();
+        let outside = attempts(&secret, own);
+        for (what, done) in outside.iter().take(7).chain([&outside[10], &outside[11], &outside[12], &outside[15]]) {
+            assert!(done, "{what} does not work outside either");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "secret").unwrap();
+        let name = "confine::tests::code_in_the_gateway_reads_writes_and_executes_nothing";
+        let got = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture", "--test-threads=1"])
+            .env(CHILD, std::process::id().to_string())
+            .env("COFFER_TEST_SECRET", &secret)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&got.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&got.stderr);
+        assert_eq!(said.matches("failed ").count(), outside.len(), "{said}\n{complaint}");
+        assert!(!said.contains("DONE"), "{said}");
+        for works in ["looked up true", "connected true", "datagrams true"] {
+            assert!(said.contains(works), "{works}: {said}\n{complaint}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made or removed");
+    }
 }

@@ -50,7 +50,10 @@ pub(crate) async fn serve(
         Ok(Ok(Hello::Name(None))) => "the ClientHello names no server".to_owned(),
         Ok(Ok(Hello::None(why))) => format!("this is no TLS: {why}"),
         // It has gone, or says nothing: there is nothing to refuse.
-        Ok(Err(_)) | Err(_) => return Ok(refuse::reset(stream)),
+        Ok(Err(_)) | Err(_) => {
+            refuse::reset(stream);
+            return Ok(());
+        }
     };
     let detail = format!("the rule passes TLS to {} through, but {why}", place.host);
     let why = Refusal { rule: Some(RuleRef::from(&rule.id)), ..Refusal::new("mismatch", detail) };

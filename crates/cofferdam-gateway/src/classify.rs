@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cofferdam_core::Timestamp;
 use cofferdam_policy::rule::Tls;
-use cofferdam_policy::{Policy, Request, Scheme};
+use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -20,11 +20,10 @@ const REFUSED: Duration = Duration::from_millis(300);
 const SILENT: Duration = Duration::from_secs(300);
 /// How long the beginning of a word may stay one.
 const WORD: Duration = Duration::from_millis(300);
-/// Longest beginning that is looked at: the longest method of RFC 9110 and RFC 5789, and the preface of HTTP/2
-/// (RFC 9113, section 3.4), with the space after it.
-const BEGINNING: usize = 8;
-const METHODS: &[&str] =
-    &["GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "CONNECT ", "OPTIONS ", "TRACE ", "PATCH ", "PRI * HT"];
+/// Longest method that is taken for one: `UPDATEREDIRECTREF` (RFC 4437).
+const METHOD: usize = 17;
+/// Longest beginning that is looked at: a method, a space, and the first byte of a target.
+const BEGINNING: usize = METHOD + 2;
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +60,30 @@ pub(crate) async fn serve(
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
         return relay::serve(gateway, stream, &place, &connection, rule, &[]).await;
     }
+    let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
     let patience = match raw {
         Some(_) => SERVER_FIRST,
-        None if may_speak_http(&policy, &place, now) => SILENT,
+        None if requests => SILENT,
         None => REFUSED,
     };
     match (timeout(patience, spoken(&stream)).await, raw) {
         (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection).await,
         (Ok(Ok(_)) | Err(_), Some(rule)) => relay::serve(gateway, stream, &place, &connection, rule, &[]).await,
+        // It was connected ahead of a need that never came.
+        (Err(_), None) if requests => Ok(()),
+        (Ok(Ok(_)), None) if requests => refuse::not_http(gateway, stream, &place, &connection).await,
         (Ok(Ok(_)) | Err(_), None) => refuse::tcp(gateway, stream, &place, &connection).await,
         // It is gone, and has said nothing.
         (Ok(Err(_)), _) => Ok(()),
     }
 }
 
-fn may_speak_http(policy: &Policy, place: &Place, now: Timestamp) -> bool {
-    policy.may_any(&place.host, now)
+/// Whether some request could be allowed, by what is decided of the connection alone.
+fn may_request(decision: &Decision<'_>) -> bool {
+    !matches!(
+        decision.reason,
+        Reason::InvalidHost(_) | Reason::NoRule | Reason::Port | Reason::Scheme | Reason::Expired
+    )
 }
 
 /// What a program says first; nothing is taken from the connection.
@@ -108,13 +115,17 @@ fn look(bytes: &[u8]) -> Spoken {
             Some(_) => Spoken::Other,
         };
     }
-    for method in METHODS.iter().map(|method| method.as_bytes()) {
-        let common = method.len().min(bytes.len());
-        if method[..common] == bytes[..common] {
-            return if common == method.len() { Spoken::Http } else { Spoken::Unclear };
-        }
+    let method = bytes.iter().take_while(|b| b.is_ascii_uppercase() || **b == b'-').count();
+    match &bytes[method..] {
+        _ if method > METHOD => Spoken::Other,
+        [] => Spoken::Unclear,
+        [b' '] if method > 0 => Spoken::Unclear,
+        // Methods are extensible: what follows tells HTTP from other protocols. RFC 9112, section 3.2: the forms of a
+        // target, a host for CONNECT only; `PRI *` is the preface of HTTP/2 (RFC 9113, section 3.4).
+        [b' ', b'/' | b'*' | b'h' | b'H', ..] if method > 0 => Spoken::Http,
+        [b' ', b'[' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z', ..] if bytes.starts_with(b"CONNECT ") => Spoken::Http,
+        _ => Spoken::Other,
     }
-    Spoken::Other
 }
 
 #[cfg(test)]
@@ -126,8 +137,20 @@ mod tests {
         for (bytes, spoken) in [
             (&b"GET / HTTP/1.1\r\n"[..], Spoken::Http),
             (b"PRI * HTTP/2.0", Spoken::Http),
-            (b"PRI * H", Spoken::Unclear),
+            (b"PRI", Spoken::Unclear),
+            (b"PRI ", Spoken::Unclear),
             (b"PATC", Spoken::Unclear),
+            (b"PROPFIND /calendars", Spoken::Http),
+            (b"M-SEARCH * HTTP", Spoken::Http),
+            (b"UPDATEREDIRECTREF /", Spoken::Http),
+            (b"POST http://a.example/", Spoken::Http),
+            (b"CONNECT a.example:443", Spoken::Http),
+            (b"CONNECT {\"verbose\":1}", Spoken::Other),
+            (b"ABCDEFGHIJKLMNOPQRS", Spoken::Other),
+            (b"PING\r\n", Spoken::Other),
+            (b"USER me", Spoken::Other),
+            (b" /", Spoken::Other),
+            (b"*1\r\n$4", Spoken::Other),
             (b"\x16\x03\x01\x02\x00", Spoken::Http),
             (b"\x16", Spoken::Unclear),
             (b"\x16\x05", Spoken::Other),

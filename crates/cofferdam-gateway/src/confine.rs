@@ -48,6 +48,18 @@ pub(crate) fn limits() -> Result<(), GatewayError> {
     rustix::thread::set_no_new_privs(true).map_err(|e| failed("no new privileges")(&e))
 }
 
+/// Raises the soft limit of descriptors to the hard one (`RLIMIT_NOFILE`); how many this process may have now. Nothing in
+/// it uses `select(2)`, for whose sake the soft limit usually is 1,024.
+///
+/// # Errors
+/// Those of `setrlimit(2)`.
+pub(crate) fn descriptors() -> Result<u64, GatewayError> {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(Resource::Nofile, limit).map_err(|e| failed("descriptors")(&e))?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
 /// Confines this process for good: before it has a second thread.
 ///
 /// # Errors

@@ -29,6 +29,8 @@ use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, con
 
 /// Most connections at once; what comes beyond waits in the listener's queue.
 const CONNECTIONS: usize = 4096;
+/// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups.
+const OTHER: u64 = 256;
 /// How long connections get to end after everything inside has.
 const ENDING: Duration = Duration::from_millis(500);
 /// Threads for look-ups outside: `getaddrinfo(3)` blocks.
@@ -150,29 +152,35 @@ pub fn serve(
     interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
 ) -> Result<(), GatewayError> {
     let roots = roots::read(&settings.roots)?;
-    let pipes = Pipes::new();
     confine::limits()?;
+    let room = connections(confine::descriptors()?);
     confine::confine()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(RESOLVERS)
         .build()
         .map_err(GatewayError::Runtime)?;
-    let served = run(settings, roots, pipes, sockets, control, Redirected, interceptors);
+    let served = run(settings, roots, room, sockets, control, Redirected, interceptors);
     let result = LocalSet::new().block_on(&runtime, served);
     // A look-up that still waits for its answer must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-/// What [`serve`] does after confinement. Must run in a [`LocalSet`].
+/// How many connections there can be at once, each with a socket inside and one outside, by the limit of descriptors.
+fn connections(descriptors: u64) -> usize {
+    let room = descriptors.saturating_sub(OTHER) / 2;
+    usize::try_from(room).unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS)
+}
+
+/// What [`serve`] does after confinement, with `room` for connections. Must run in a [`LocalSet`].
 ///
 /// # Errors
 /// As [`serve`].
 pub(crate) async fn run(
     settings: Settings,
     roots: RootCertStore,
-    pipes: Pipes,
+    room: usize,
     sockets: Sockets,
     control: OwnedFd,
     destinations: impl Destinations + 'static,
@@ -189,9 +197,9 @@ pub(crate) async fn run(
         leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
         servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()),
-        pipes,
+        pipes: Pipes::new(),
         connections: Cell::new(settings.first_connection.saturating_sub(1)),
-        room: Arc::new(Semaphore::new(CONNECTIONS)),
+        room: Arc::new(Semaphore::new(room)),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
     let mut servers = JoinSet::new();
@@ -220,8 +228,11 @@ pub(crate) async fn run(
     }
     // Everything inside has ended: so do its connections, each with its record.
     servers.shutdown().await;
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    let all = u32::try_from(room).unwrap_or(u32::MAX);
     // What has not ended by then the monitor records.
     let _ = timeout(ENDING, gateway.room.acquire_many(all)).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,29 @@ pub(crate) async fn tcp(
     Ok(())
 }
 
+/// Refuses what is no HTTP, where only requests are allowed.
+///
+/// # Errors
+/// Where the monitor is gone.
+pub(crate) async fn not_http(
+    gateway: &Gateway,
+    stream: TcpStream,
+    place: &Place,
+    connection: &Connection,
+) -> io::Result<()> {
+    let policy = gateway.policy();
+    let Place { host, port } = place;
+    let asked = Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
+    let why = Refusal {
+        reason: "not-http".to_owned(),
+        detail: "the rules for this host allow requests of HTTP, and this is something else".to_owned(),
+        ..by_policy(&policy, &asked)
+    };
+    gateway.record(connection, EventKind::NetDenied(record_of(place, "tcp", why, connection))).await?;
+    reset(stream);
+    Ok(())
+}
+
 /// Refuses an address that no look-up of this run gave.
 ///
 /// # Errors

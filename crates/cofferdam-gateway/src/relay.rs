@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use cofferdam_core::event::{EventKind, Mediation, NetConnect, RuleRef};
@@ -99,58 +100,80 @@ pub(crate) struct Counts {
     received: Cell<u64>,
 }
 
-/// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
-async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
-    tokio::try_join!(one_way(program, server, pipes, &counts.sent), one_way(server, program, pipes, &counts.received))?;
-    Ok(())
+/// Why a direction ended before its source did.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    /// The source was reset.
+    #[error(transparent)]
+    Source(io::Error),
+    /// The destination takes nothing any more. What it had sent before may still be on its way here.
+    #[error(transparent)]
+    Destination(io::Error),
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<()> {
+/// A direction.
+type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
+
+/// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
+async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
+    let mut sending: Way<'_> = pin!(one_way(program, server, pipes, &counts.sent));
+    let mut receiving: Way<'_> = pin!(one_way(server, program, pipes, &counts.received));
+    let (first, other) = tokio::select! {
+        first = &mut sending => (first, receiving),
+        first = &mut receiving => (first, sending),
+    };
+    match first {
+        Ok(()) => other.await.map_err(|(Cut::Source(e) | Cut::Destination(e))| e),
+        // Who was reset sends no more, and has no use for more.
+        Err(Cut::Source(e)) => Err(e),
+        // Its last words (why it closes) pass before the end does: a server may close in the middle of an upload.
+        Err(Cut::Destination(e)) => {
+            let _ = other.await;
+            Err(e)
+        }
+    }
+}
+
+async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> Result<(), Cut> {
     loop {
-        from.readable().await?;
+        from.readable().await.map_err(Cut::Source)?;
         // Held only while bytes are in it: idle connections have none.
-        let pipe = pipes.take()?;
-        match flow(from, to, &pipe, count).await {
-            Ok(over) => {
-                pipes.give(pipe);
-                if over {
-                    break;
-                }
-            }
-            Err(error) => {
-                pipes.dropped(&pipe);
-                return Err(error);
-            }
+        let pipe = pipes.take().map_err(Cut::Source)?;
+        let over = flow(from, to, &pipe, count).await?;
+        pipe.give_back();
+        if over {
+            break;
         }
     }
     match shutdown(to, Shutdown::Write) {
         // It has gone altogether.
         Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(Cut::Destination(e.into())),
     }
 }
 
 /// Passes on what is there; whether that was the end. The pipe is empty afterwards.
-async fn flow(from: &TcpStream, to: &TcpStream, pipe: &Pipe, count: &Cell<u64>) -> io::Result<bool> {
+async fn flow(from: &TcpStream, to: &TcpStream, pipe: &Pipe<'_>, count: &Cell<u64>) -> Result<bool, Cut> {
+    let (reader, writer, size) = pipe.ends().map_err(Cut::Source)?;
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
     let would_block = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
     for turn in 1.. {
-        let take = || splice(from, None, &pipe.writer, None, pipe.size, flags).map_err(Into::into);
+        let take = || splice(from, None, writer, None, size, flags).map_err(Into::into);
         let mut left = match from.try_io(Interest::READABLE, take) {
             Ok(0) => return Ok(true),
             Ok(taken) => taken,
             Err(e) if would_block(&e) => return Ok(false),
-            Err(e) => return Err(e),
+            Err(e) => return Err(Cut::Source(e)),
         };
         while left > 0 {
-            let put = || splice(&pipe.reader, None, to, None, left, flags).map_err(Into::into);
+            let put = || splice(reader, None, to, None, left, flags).map_err(Into::into);
             match to.try_io(Interest::WRITABLE, put) {
                 Ok(put) => {
                     left -= put;
                     count.set(count.get() + put as u64);
                 }
-                Err(e) if would_block(&e) => to.writable().await?,
-                Err(e) => return Err(e),
+                Err(e) if would_block(&e) => to.writable().await.map_err(Cut::Destination)?,
+                Err(e) => return Err(Cut::Destination(e)),
             }
         }
         if turn % TURNS == 0 {
@@ -207,7 +230,7 @@ mod tests {
             let (relayed, ()) = tokio::join!(relay, ends);
             relayed.unwrap();
             assert_eq!((counts.sent.get(), counts.received.get()), (3_000_000, 9));
-            assert!(pipes.kept_now() >= 1, "pipes come back");
+            assert!(pipes.counts().0 >= 1, "pipes come back");
         });
     }
 
@@ -220,6 +243,53 @@ mod tests {
             let relayed = tokio::time::timeout(Duration::from_secs(5), both(&inside, &outside, &pipes, &counts)).await;
             assert!(relayed.unwrap().is_err());
             drop(program);
+        });
+    }
+    /// A server that closes while the program still sends: what it said before reaches the program.
+    #[test]
+    fn last_words_pass_before_the_end() {
+        run(async {
+            let ((mut program, inside), (outside, mut server)) = (pair().await, pair().await);
+            let (pipes, counts) = (Pipes::new(), Counts::default());
+            // Unread bytes make of the server's end a reset.
+            program.write_all(b"first").await.unwrap();
+            inside.readable().await.unwrap();
+            assert_eq!(outside.try_write(b"first").unwrap(), 5);
+            server.readable().await.unwrap();
+            server.write_all(b"too much").await.unwrap();
+            drop(server);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            program.write_all(b"second").await.unwrap();
+            let relayed = both(&inside, &outside, &pipes, &counts).await;
+            assert!(relayed.is_err());
+            assert_eq!(counts.received.get(), 8);
+            let mut words = [0; 8];
+            program.read_exact(&mut words).await.unwrap();
+            assert_eq!(&words, b"too much");
+        });
+    }
+
+    #[test]
+    fn a_pipe_with_bytes_in_it_is_closed_and_forgotten() {
+        run(async {
+            let ((mut program, inside), (outside, server)) = (pair().await, pair().await);
+            let (pipes, counts) = (Pipes::new(), Counts::default());
+            // Nobody reads: sooner or later the bytes stay in the pipe.
+            let fill = async {
+                let piece = vec![0; 1 << 20];
+                loop {
+                    program.write_all(&piece).await.unwrap();
+                }
+            };
+            let stuck = async {
+                tokio::select! {
+                    result = both(&inside, &outside, &pipes, &counts) => panic!("{result:?}"),
+                    () = fill => {}
+                }
+            };
+            assert!(tokio::time::timeout(Duration::from_millis(300), stuck).await.is_err());
+            assert_eq!(pipes.counts(), (0, 0), "neither kept nor counted");
+            drop(server);
         });
     }
 }

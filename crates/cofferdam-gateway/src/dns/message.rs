@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use domain::base::iana::{Class, Opcode, Rcode, Rtype};
+use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
 use domain::base::message_builder::{AdditionalBuilder, AnswerBuilder, PushError};
 use domain::base::name::{Name, ParsedName};
-use domain::base::{Message, MessageBuilder, Question, Serial, StaticCompressor, Ttl};
+use domain::base::{Header, Message, MessageBuilder, Question, Serial, StaticCompressor, Ttl};
 use domain::rdata::{A, Aaaa, Soa};
 
 /// How long programs may keep an answer.
@@ -45,7 +45,10 @@ pub(super) fn respond(query: &[u8], limit: Limit, find: impl FnOnce(&str) -> Fou
     if query.header().qr() {
         return None;
     }
-    let refused = |code| start(&query, code).map(finish);
+    let refused = |code| error(&query, code);
+    if query.opt().is_some_and(|opt| opt.version() > 0) {
+        return unknown_version(&query);
+    }
     if query.header().opcode() != Opcode::QUERY {
         return refused(Rcode::NOTIMP);
     }
@@ -86,6 +89,38 @@ fn start(query: &Message<&[u8]>, code: Rcode) -> Option<Builder> {
     let mut answer = builder.start_answer(query, code).ok()?;
     answer.header_mut().set_ra(true);
     Some(answer)
+}
+
+/// An error, without the question: what is not in order is not repeated, there can be thousands of questions in it.
+fn error(query: &Message<&[u8]>, code: Rcode) -> Option<Vec<u8>> {
+    let mut builder = MessageBuilder::new_vec();
+    answers(query.header(), code, builder.header_mut());
+    Some(builder.finish())
+}
+
+/// To a version of EDNS that there was none of when this was written (RFC 6891, section 6.1.3).
+fn unknown_version(query: &Message<&[u8]>) -> Option<Vec<u8>> {
+    let mut builder = MessageBuilder::new_vec();
+    answers(query.header(), Rcode::NOERROR, builder.header_mut());
+    let mut builder = builder.additional();
+    builder
+        .opt(|opt| {
+            opt.set_udp_payload_size(LARGEST);
+            opt.set_rcode(OptRcode::BADVERS);
+            Ok(())
+        })
+        .ok()?;
+    Some(builder.finish())
+}
+
+/// Makes a header that of an answer.
+fn answers(asked: Header, code: Rcode, header: &mut Header) {
+    header.set_id(asked.id());
+    header.set_qr(true);
+    header.set_opcode(asked.opcode());
+    header.set_rd(asked.rd());
+    header.set_ra(true);
+    header.set_rcode(code);
 }
 
 fn finish(answer: Builder) -> Vec<u8> {
@@ -176,6 +211,23 @@ mod tests {
         let mut two = query("a.example.com", Rtype::A);
         two[5] = 2;
         assert_eq!(facts(&respond(&two, Limit::Datagram, found).unwrap()).0, Rcode::FORMERR);
+        let mut many = query("a.example.com", Rtype::A);
+        many[4..6].copy_from_slice(&[2, 0]);
+        // A pointer to the first name, type and class, again and again.
+        many.extend([0xc0, 12, 0, 1, 0, 1].iter().cycle().take(511 * 6));
+        assert_eq!(respond(&many, Limit::Datagram, found).unwrap().len(), 12);
+        let mut version = MessageBuilder::new_vec().question();
+        version.header_mut().set_id(77);
+        version.push((Name::<Vec<u8>>::vec_from_str("a.example.com").unwrap(), Rtype::A)).unwrap();
+        let mut version = version.additional();
+        version
+            .opt(|opt| {
+                opt.set_version(1);
+                Ok(())
+            })
+            .unwrap();
+        let answer = respond(&version.finish(), Limit::Datagram, found).unwrap();
+        assert_eq!(Message::from_octets(&answer[..]).unwrap().opt_rcode(), OptRcode::BADVERS);
         let mut update = query("a.example.com", Rtype::A);
         update[2] |= 5 << 3;
         assert_eq!(facts(&respond(&update, Limit::Datagram, found).unwrap()).0, Rcode::NOTIMP);

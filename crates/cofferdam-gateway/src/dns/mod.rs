@@ -19,8 +19,8 @@ use crate::names::Synthetic;
 use crate::{Connection, Gateway};
 use message::{Found, Limit};
 
-/// Most bytes of a datagram that is read: no query has more, whatever EDNS allows answers to have.
-const DATAGRAM: usize = 4096;
+/// Most bytes of a query that is read: none has more, whatever EDNS allows answers to have.
+const QUERY: usize = 4096;
 /// How long a connection may bring no query (RFC 7766, section 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
 /// Names of machines that stand for us.
@@ -33,7 +33,7 @@ const SPECIAL: &[&str] = &["localhost", "local", "arpa", "invalid", "onion", "co
 /// # Errors
 /// Where the monitor is gone, or the socket.
 pub(crate) async fn serve(gateway: Rc<Gateway>, socket: UdpSocket) -> Result<(), GatewayError> {
-    let mut buffer = [0u8; DATAGRAM];
+    let mut buffer = [0u8; QUERY];
     loop {
         let received = socket.async_io(Interest::READABLE, || packet_info::receive(socket.as_fd(), &mut buffer)).await;
         let (length, ends) = match received {
@@ -62,18 +62,20 @@ pub(crate) async fn serve_stream(gateway: &Gateway, mut stream: TcpStream, conne
     let mut query = Vec::new();
     loop {
         let read = timeout(IDLE, async {
-            let length = stream.read_u16().await?;
-            query.resize(usize::from(length), 0);
+            let length = usize::from(stream.read_u16().await?);
+            if length > QUERY {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            query.resize(length, 0);
             stream.read_exact(&mut query).await
         });
-        // The end, or nothing for long.
+        // The end, nothing for long, or too much.
         let Ok(Ok(_)) = read.await else { return Ok(()) };
         let Some(answer) = answer(gateway, &query, Limit::Stream, || connection.owner).await? else { return Ok(()) };
         let Ok(length) = u16::try_from(answer.len()) else { return Ok(()) };
         let framed = [&length.to_be_bytes()[..], &answer].concat();
-        if stream.write_all(&framed).await.is_err() {
-            return Ok(());
-        }
+        // Who does not read gets no more answers.
+        let Ok(Ok(())) = timeout(IDLE, stream.write_all(&framed)).await else { return Ok(()) };
     }
 }
 

@@ -66,8 +66,9 @@ class Handler(BaseHTTPRequestHandler):
         ]
 
     def responses_events(self, said, names):
-        if len(said) < len(STEPS) and ("exec_command" in names or "shell" in names):
-            name = "exec_command" if "exec_command" in names else "shell"
+        if len(said) < len(STEPS):
+            # Of a model that it does not know Codex names no tools, and has them all the same.
+            name = "shell" if "shell" in names else "exec_command"
             arguments = {"cmd": STEPS[len(said)]} if name == "exec_command" else {"command": ["sh", "-c", STEPS[len(said)]]}
             item = {"type": "function_call", "id": f"fc_{len(said)}", "call_id": f"call_{len(said)}", "name": name,
                     "arguments": json.dumps(arguments)}

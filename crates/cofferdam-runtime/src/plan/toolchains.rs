@@ -190,15 +190,17 @@ impl Found {
         }
     }
 
-    /// Shows the package that a file belongs to: `P` for `P/bin/tool`, else the file's directory; of a project only the
-    /// file itself.
+    /// Shows the package that a file belongs to: `P` for `P/bin/tool`, all of a `node_modules` (a package finds others beside
+    /// itself), else the file's directory; of a project only the file itself.
     fn package_of(&mut self, host: &Host, root: &Path, file: &Path) {
         let outside_view = file.starts_with(&host.home) || !in_system(file);
         if !outside_view || file.starts_with(root) || self.covers(file) || keeps_secrets(host, file) {
             return;
         }
         let Some(dir) = file.parent() else { return };
-        let package = if dir.file_name() == Some(OsStr::new("bin")) { dir.parent().unwrap_or(dir) } else { dir };
+        let modules = dir.ancestors().filter(|above| above.file_name() == Some(OsStr::new("node_modules"))).last();
+        let in_bin = dir.file_name() == Some(OsStr::new("bin"));
+        let package = modules.unwrap_or(if in_bin { dir.parent().unwrap_or(dir) } else { dir });
         let too_much = |p: &Path| {
             SHARED.iter().any(|s| p == host.home.join(s)) || host.home.starts_with(p) || p.parent().is_none()
         };
@@ -358,6 +360,22 @@ mod tests {
         let found = discover(&host(&home, &path), &at("app"), &mut Vec::new()).unwrap();
         let shown = [".local/bin", ".tools/x/deep", "sdk", "src/cloned/bin/clone", "src/loose/tool"].map(at);
         assert_eq!(found.read_only, BTreeSet::from(shown));
+    }
+
+    #[test]
+    fn a_package_of_node_finds_those_beside_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap().join("me");
+        let at = |p: &str| home.join(p);
+        write(&at(".agents/node_modules/@a/agent/bin/agent.js"), "x");
+        write(&at(".agents/node_modules/@a/agent-linux/agent"), "x");
+        std::fs::create_dir_all(at(".agents/bin")).unwrap();
+        let program = at(".agents/node_modules/@a/agent/bin/agent.js");
+        std::os::unix::fs::symlink(program, at(".agents/bin/agent")).unwrap();
+        std::fs::create_dir_all(at("app")).unwrap();
+        let path = format!("{}/.agents/bin", home.display());
+        let found = discover(&host(&home, &path), &at("app"), &mut Vec::new()).unwrap();
+        assert_eq!(found.read_only, BTreeSet::from([".agents/bin", ".agents/node_modules"].map(at)));
     }
 
     #[test]

@@ -15,8 +15,6 @@ const LIFETIME: Duration = Duration::days(90);
 /// A run's authority.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Authority {
-    /// The run's name, which the certificate bears.
-    run: String,
     /// Its certificate, PEM.
     certificate: String,
     /// Its key, PKCS #8 DER.
@@ -29,15 +27,15 @@ pub struct Authority {
 pub struct AuthorityError(#[from] rcgen::Error);
 
 impl Authority {
-    /// Makes a new one, for a run of this name.
+    /// Makes a new one. It bears no run's name: it is made while that is still being decided.
     ///
     /// # Errors
     /// Where the system gives no random bytes.
-    pub fn generate(run: &str) -> Result<Authority, AuthorityError> {
+    pub fn generate() -> Result<Authority, AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = parameters(run).self_signed(&key)?;
+        let certificate = parameters(&key).self_signed(&key)?;
         let key = Zeroizing::new(key.serialize_der());
-        Ok(Authority { run: run.to_owned(), certificate: certificate.pem(), key })
+        Ok(Authority { certificate: certificate.pem(), key })
     }
 
     /// The certificate, PEM (RFC 7468).
@@ -51,16 +49,19 @@ impl Authority {
     /// Where the key is none.
     pub fn issuer(&self) -> Result<Issuer<'static, KeyPair>, AuthorityError> {
         let key = KeyPair::try_from(self.key.as_slice())?;
-        Ok(Issuer::new(parameters(&self.run), key))
+        Ok(Issuer::new(parameters(&key), key))
     }
 }
 
-fn parameters(run: &str) -> CertificateParams {
+/// The same each time for one key; no two authorities have one name.
+fn parameters(key: &KeyPair) -> CertificateParams {
     let mut parameters = CertificateParams::default();
+    let public = key.public_key_raw();
+    let name = cofferdam_core::bytes::hex(&public[public.len().saturating_sub(8)..]);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     parameters.distinguished_name.push(DnType::OrganizationName, "Cofferdam");
-    parameters.distinguished_name.push(DnType::CommonName, format!("Cofferdam run {run}"));
+    parameters.distinguished_name.push(DnType::CommonName, format!("Cofferdam authority {name}"));
     let now = OffsetDateTime::now_utc();
     parameters.not_before = now - BEFORE;
     parameters.not_after = now + LIFETIME;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
 use crate::file::{self, FileError};
-use crate::rule::{LayerKind, Rule};
+use crate::rule::{LayerKind, Rule, Scheme};
 use crate::schema::{VERSION, parse};
 use crate::source::Source;
 
@@ -22,6 +22,10 @@ pub struct Addition {
     pub paths: Vec<String>,
     /// A date or moment, as in a rule.
     pub expires: Option<String>,
+    /// What may be spoken, where that is to be said.
+    pub scheme: Option<Scheme>,
+    /// Whether TLS passes.
+    pub passthrough: bool,
 }
 
 /// Why a rule was not added.
@@ -52,6 +56,12 @@ impl Addition {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let list = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
         let mut out = format!("[[network.allow]]\nhost = {}\n", quoted(&self.host));
+        if let Some(scheme) = self.scheme {
+            out.push_str(&format!("scheme = {}\n", quoted(scheme.as_str())));
+        }
+        if self.passthrough {
+            out.push_str("tls = \"passthrough\"\n");
+        }
         for (key, texts) in [("methods", &self.methods), ("paths", &self.paths)] {
             if !texts.is_empty() {
                 out.push_str(&format!("{key} = [{}]\n", list(texts)));

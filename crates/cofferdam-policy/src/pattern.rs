@@ -72,7 +72,12 @@ impl PathPattern {
 
     /// The pattern that matches this path only.
     pub fn only(path: &NormalPath) -> String {
-        globset::escape(path.as_str())
+        PathPattern::escape(path.as_str())
+    }
+
+    /// A text of a path in normal form as part of a pattern.
+    pub fn escape(text: &str) -> String {
+        globset::escape(text)
     }
 }
 

@@ -17,6 +17,7 @@ mod parse;
 mod shell;
 pub mod stats;
 pub mod story;
+pub mod suggest;
 mod tail;
 pub mod testrun;
 pub mod text;

@@ -57,7 +57,7 @@ impl World {
             run: RunId::from_random([7; 12]),
             first_connection: 1,
             rules: rules(policy),
-            authority: Authority::generate("test").unwrap(),
+            authority: Authority::generate().unwrap(),
             roots: Vec::new(),
             proxy: Vec::new(),
         };
@@ -200,7 +200,7 @@ fn what_is_refused_hears_it_at_once_and_is_recorded() {
             (format!("{address}:25"), b"", ("port", "a.example")),
             (format!("{address}:443"), b"SSH-2.0-x\r\n", ("not-http", "a.example")),
             ("198.18.77.77:443".to_owned(), b"", ("direct-address", "198.18.77.77")),
-            ("203.0.113.9:22".to_owned(), b"SSH-2.0-x\r\n", ("no-rule", "203.0.113.9")),
+            ("203.0.113.9:22".to_owned(), b"SSH-2.0-x\r\n", ("direct-address", "203.0.113.9")),
         ] {
             let since = Moment::now();
             let mut program = world.connect(&destination).await;

@@ -3,7 +3,7 @@
 use cofferdam_core::event::RuleRef;
 use cofferdam_exchange::Refusal;
 use cofferdam_policy::host::HostPattern;
-use cofferdam_policy::{Explanation, Policy, Request, Rule, Scheme, explain};
+use cofferdam_policy::{Explanation, Policy, Reason, Request, Rule, Scheme, explain};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode, Version, request};
 use hyper::ext::ReasonPhrase;
@@ -52,11 +52,19 @@ pub(crate) fn by_policy(policy: &Policy, asked: &Request<'_>) -> Refusal {
     let explanation = explain(policy, asked);
     let rule = explanation.decision.rule;
     Refusal {
-        reason: explanation.decision.reason.as_str().to_owned(),
+        reason: reason(&explanation.decision.reason, asked.host).to_owned(),
         detail: detail(&explanation),
         rule: rule.map(|rule| RuleRef::from(&rule.id)),
         allow: explanation.rule.is_some().then(|| allow(asked)).flatten(),
     }
+}
+
+/// The word for a denial. An address without a rule was not given by a look-up, which gives addresses of our own.
+fn reason(reason: &Reason, host: &str) -> &'static str {
+    if *reason == Reason::NoRule && host.parse::<std::net::IpAddr>().is_ok() {
+        return "direct-address";
+    }
+    reason.as_str()
 }
 
 fn detail(explanation: &Explanation<'_>) -> String {

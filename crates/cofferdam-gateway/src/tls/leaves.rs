@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_host_has_one_configuration_and_the_least_recently_used_goes() {
-        let leaves = Leaves::new(&Authority::generate("test").unwrap()).unwrap();
+        let leaves = Leaves::new(&Authority::generate().unwrap()).unwrap();
         let first = leaves.of("a.example").unwrap();
         assert!(Arc::ptr_eq(&first, &leaves.of("a.example").unwrap()));
         let second = leaves.of("b.example").unwrap();
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn addresses_and_long_names_have_certificates_and_what_is_no_name_has_none() {
-        let leaves = Leaves::new(&Authority::generate("test").unwrap()).unwrap();
+        let leaves = Leaves::new(&Authority::generate().unwrap()).unwrap();
         let long = format!("{}.{}.example", "a".repeat(63), "b".repeat(63));
         for host in ["192.0.2.1", "2001:db8::1", long.as_str()] {
             leaves.of(host).unwrap();

@@ -57,6 +57,7 @@ pub fn allow(args: &AllowArgs, colour: Colour) -> Answer {
         methods: args.method.clone(),
         paths: args.path.clone(),
         expires: args.expires.clone(),
+        ..Addition::default()
     };
     let live = going_on(&host, &store, args.run.as_deref())?;
     if args.live && live.is_empty() {

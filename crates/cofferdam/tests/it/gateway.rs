@@ -63,6 +63,12 @@ fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
     assert_eq!((&data["sent"]["bytes"], &data["received"]["bytes"]), (&4.into(), &10.into()));
     assert_eq!(data["rule"]["layer"], "command-line");
     assert_eq!(caused_by(&scene, exchange), "curl");
+    let mut suggest = scene.coffer();
+    suggest.args(["policy", "suggest"]);
+    let rules = finish(suggest, b"").out();
+    for line in [format!("host = \"{}\"", server.place()), "methods = [\"POST\"]".into(), "paths = [\"/x\"]".into()] {
+        assert!(rules.contains(&line), "{line}: {rules}");
+    }
     let connect = &events(&scene, "net.connect")[0];
     assert_eq!(connect["data"]["exchanges"], 1);
     assert_eq!(connect["data"]["address"], format!("127.0.0.1:{}", server.port));
@@ -268,6 +274,7 @@ fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
     let hosts: Vec<String> =
         events(&scene, "net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
     assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254"]);
+    assert!(events(&scene, "net.denied").iter().all(|d| d["data"]["reason"] == "direct-address"));
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn h2_goes_to_h2_and_to_h1_with_trailers_and_cookies() {
     {
         run(async {
             let (listener, address) = listener().await;
-            let outside = Authority::generate("outside").unwrap();
+            let outside = Authority::generate().unwrap();
             serve(listener, &outside, "a.example", &[server]);
             let fake = Rc::new(Fake::trusting(address, roots(&outside)));
             let (stream, served) = open(&fake, "a.example", 443).await;
@@ -178,9 +178,9 @@ fn a_server_that_does_not_verify_is_a_502_with_the_reason() {
             ("a.example", true, ""),
         ] {
             let (listener, address) = listener().await;
-            let outside = Authority::generate("outside").unwrap();
+            let outside = Authority::generate().unwrap();
             serve(listener, &outside, name, &["http/1.1"]);
-            let known = if trusted { roots(&outside) } else { roots(&Authority::generate("another").unwrap()) };
+            let known = if trusted { roots(&outside) } else { roots(&Authority::generate().unwrap()) };
             let fake = Rc::new(Fake::trusting(address, known));
             let (stream, served) = open(&fake, "a.example", 443).await;
             let answer = get(stream, &fake, "a.example").await;
@@ -204,7 +204,7 @@ fn a_program_that_does_not_trust_the_run_is_recorded_with_its_alert() {
         let (_listener, address) = listener().await;
         let fake = Rc::new(Fake::new(address));
         let (stream, served) = open(&fake, "a.example", 443).await;
-        let other = roots(&Authority::generate("another").unwrap());
+        let other = roots(&Authority::generate().unwrap());
         program(stream, other, "a.example", &[]).await.unwrap_err();
         served.await.unwrap().unwrap();
         let error = fake.connects()[0].error.clone().unwrap();

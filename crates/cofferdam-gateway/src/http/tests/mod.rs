@@ -56,7 +56,7 @@ impl Fake {
     }
 
     pub(super) fn trusting(outside: SocketAddr, roots: RootCertStore) -> Fake {
-        let authority = Authority::generate("test").unwrap();
+        let authority = Authority::generate().unwrap();
         let parsed = parse(&Source::new("/rules", format!("version = 1\n{RULES}")), LayerKind::Person);
         Fake {
             policy: Rc::new(Policy::new([cofferdam_policy::Layer { rules: parsed.rules }])),

@@ -4,6 +4,7 @@ mod check;
 pub(super) mod explain;
 mod listing;
 mod show;
+mod suggest;
 mod trust;
 
 use std::path::Path;
@@ -31,6 +32,8 @@ enum Action {
     Show(show::ShowArgs),
     /// Say what the policy decides about a URL or host, and which rule decides
     Explain(explain::ExplainArgs),
+    /// Propose the least rules that a run needed
+    Suggest(suggest::SuggestArgs),
     /// Trust the project's policy file as it is now
     Trust(trust::TrustArgs),
 }
@@ -41,6 +44,7 @@ pub fn policy(args: &PolicyArgs, colour: Colour) -> Answer {
         Action::Check(args) => check::check(args, colour),
         Action::Show(args) => show::show(args, colour),
         Action::Explain(args) => explain::explain(args, colour),
+        Action::Suggest(args) => suggest::suggest(args),
         Action::Trust(args) => trust::trust(args, colour),
     }
 }

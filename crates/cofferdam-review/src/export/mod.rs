@@ -6,6 +6,7 @@
 pub mod agent_trace;
 pub mod asciicast;
 mod error;
+pub mod har;
 pub mod html;
 pub mod in_toto;
 pub mod json;

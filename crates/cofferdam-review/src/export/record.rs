@@ -225,6 +225,7 @@ pub(super) fn blobs_of(what: &EventKind) -> Vec<&BlobRef> {
         EventKind::ProcessExec(exec) => exec.arguments.iter().collect(),
         EventKind::CommandOutput(output) => vec![&output.blob],
         EventKind::FileChanged(change) => change.version.iter().collect(),
+        EventKind::HttpExchange(exchange) => exchange.sent.kept.iter().chain(&exchange.received.kept).collect(),
         EventKind::PromotionApplied(p) | EventKind::PromotionAborted(p) | EventKind::PromotionUndone(p) => {
             p.paths.iter().filter_map(|change| change.version.as_ref()).collect()
         }

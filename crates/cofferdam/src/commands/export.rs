@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use cofferdam_evidence::{RecorderKey, State, VerifierKey};
-use cofferdam_review::export::{self, Record, agent_trace, asciicast, html, in_toto, json, ocsf, patch, trailer};
+use cofferdam_review::export::{self, Record, agent_trace, asciicast, har, html, in_toto, json, ocsf, patch, trailer};
 use cofferdam_runtime::promotion::layers;
 use cofferdam_runtime::store::{Run, Store};
 use cofferdam_workspace::diff::{Diff, DiffOptions, compute};
@@ -21,7 +21,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "json: events and contents in one document. html: one page that loads nothing. patch: the final diff. asciicast: the \
-    terminal's recording. in-toto: statements over the final diff, signed with your recorder's key. ocsf: OCSF 1.8 events. agent-trace: \
+    terminal's recording. har: requests and answers as an HTTP archive. in-toto: statements over the final diff, signed with your recorder's key. ocsf: OCSF 1.8 events. agent-trace: \
     an Agent Trace 0.1 record. trailer: two lines for a commit message.\nNothing of a run is written to a terminal as it stands: \
     give -o FILE or a pipe.\nExit codes: 0 written; 2 written, of evidence that was tampered with; 125 an error."
 )]
@@ -47,6 +47,7 @@ enum Format {
     Html,
     Patch,
     Asciicast,
+    Har,
     InToto,
     Ocsf,
     AgentTrace,
@@ -84,6 +85,7 @@ pub fn export(args: &ExportArgs) -> Answer {
                 ));
             }
         }
+        Format::Har => har::write(&record, &mut out)?,
         Format::InToto => in_toto::write(&record, need()?, &key, &mut out)?,
         Format::Ocsf => ocsf::write(&record, &mut out)?,
         Format::AgentTrace => agent_trace::write(&record, &run.record.agent, need()?, &mut out)?,

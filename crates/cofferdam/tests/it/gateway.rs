@@ -278,6 +278,48 @@ fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
 }
 
 #[test]
+fn bodies_are_kept_where_a_rule_says_so_and_exported() {
+    let scene = Scene::new();
+    if !has_curl(&scene) {
+        return;
+    }
+    let server = Server::http();
+    let policy = format!(
+        "version = 1\n[[network.allow]]\nhost = \"{}\"\nrecord = \"full\"\npurpose = \"keep\"\n",
+        server.place()
+    );
+    let directory = scene.home.join(".config/cofferdam");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("policy.toml"), policy).unwrap();
+    let got = scene.run(&[
+        "curl",
+        "-sS",
+        "-d",
+        "ping",
+        "-H",
+        "Authorization: Bearer abcdef",
+        &format!("http://{}/x?q=1", server.place()),
+    ]);
+    assert_eq!(got.out(), "hello ping", "{}", got.all());
+    let coffer = |words: &[&str]| {
+        let mut command = scene.coffer();
+        command.args(words);
+        finish(command, b"")
+    };
+    let archive: Value = serde_json::from_str(&coffer(&["export", "-f", "har"]).out()).unwrap();
+    let entry = &archive["log"]["entries"][0];
+    assert_eq!(entry["request"]["postData"]["text"], "ping");
+    assert_eq!(
+        (&entry["response"]["content"]["text"], &entry["response"]["status"]),
+        (&"hello ping".into(), &200.into())
+    );
+    assert_eq!(entry["request"]["queryString"][0]["value"], "1");
+    assert_eq!(entry["comment"], "keep (person rule, line 2)");
+    assert!(!archive.to_string().contains("abcdef"), "credentials are not recorded");
+    assert_eq!(coffer(&["verify"]).code(), Some(0));
+}
+
+#[test]
 fn coffer_why_says_inside_and_outside_what_policy_and_the_view_say() {
     let scene = Scene::new();
     let why = |what: &str| {

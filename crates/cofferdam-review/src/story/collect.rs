@@ -10,6 +10,7 @@ use cofferdam_core::event::{
 use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
+use super::traffic::Traffic;
 use crate::argv::{self, Shown, of_exec};
 use crate::network;
 use crate::text;
@@ -54,6 +55,7 @@ pub struct Collector {
     owners: Vec<(u64, Owner)>,
     /// Execs of the agent and of shells it feeds: what they start are commands.
     drivers: HashSet<u64>,
+    traffic: Traffic,
 }
 
 impl Collector {
@@ -83,8 +85,14 @@ impl Collector {
             }
             // What led to them and what came of them say the same.
             EventKind::NetLookup(_) | EventKind::HttpExchange(_) => self.place(self.owner(cause), 0),
-            EventKind::NetConnect(connect) => self.remark(seq, time, &network::connected(&connect), false),
-            EventKind::NetDenied(denied) => self.remark(seq, time, &network::denied(&denied), true),
+            EventKind::NetConnect(connect) => match self.traffic.connected(&connect, self.story.entries.len()) {
+                true => self.remark(seq, time, "", false),
+                false => Place::Top,
+            },
+            EventKind::NetDenied(denied) => match self.traffic.denied(&denied, self.story.entries.len()) {
+                true => self.remark(seq, time, "", true),
+                false => Place::Top,
+            },
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");
@@ -123,6 +131,17 @@ impl Collector {
     /// The story so far, at its end.
     pub fn finish(mut self) -> Story {
         (self.story.changed, self.story.reverted) = self.paths.totals();
+        let beyond = self.traffic.beyond();
+        for (line, sentence) in std::mem::take(&mut self.traffic).lines() {
+            if let Some(Entry::Remark(remark)) = self.story.entries.get_mut(line) {
+                remark.text = text::fit(&sentence, 240);
+            }
+        }
+        if beyond > 0 {
+            let sentence = format!("{} more connections and denials: coffer log --kind net", text::grouped(beyond));
+            let last = self.story.events.saturating_sub(1);
+            self.remark(last, self.story.last, &sentence, false);
+        }
         for entry in &mut self.story.entries {
             let changes = match entry {
                 Entry::Command(command) => &mut command.files,

@@ -15,6 +15,7 @@ mod items;
 mod lines;
 mod rank;
 mod render;
+mod traffic;
 
 use std::path::Path;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -313,21 +313,27 @@ fn a_parent_that_swaps_with_a_link_shows_nothing_from_outside() {
         "mkdir kept; echo inside > kept/notes.txt; ln -s {} link; ./hostile swap-names kept link 3000",
         outside.display()
     );
-    let got = repo.scene.script(&script);
+    // On a busy machine all the swaps may fall between two looks: then they are made again.
+    let looked = (0..10).any(|_| swapped(&repo, &secret, &script) > 1);
+    assert!(looked, "never looked at while they swapped");
+}
+
+/// Runs the swaps, and sees that nothing of the secret is recorded; how often the name was seen to change.
+fn swapped(repo: &Repo, secret: &Path, script: &str) -> usize {
+    let got = repo.scene.script(script);
     assert!(got.out().contains("won swap-names"), "{}", got.all());
-    let log = settled(&repo, &repo.latest());
+    let log = settled(repo, &repo.latest());
     for (path, chain) in log.chains.iter() {
         for version in chain.steps.iter().filter_map(|step| step.version.as_ref()) {
             assert!(!log.content(version).contains(&repo.scene.canary), "{path:?}");
         }
-        let size = fs::metadata(&secret).unwrap().len();
+        let size = fs::metadata(secret).unwrap().len();
         assert!(
             chain.steps.iter().all(|s| s.after.as_ref().is_none_or(|e| e.kind != FileKind::File || e.size != size)),
             "{path:?}"
         );
     }
-    let swaps = log.chains.get(&"kept".into()).map_or(0, |chain| chain.steps.len());
-    assert!(swaps > 1, "never looked at while they swapped: {}", got.out());
+    log.chains.get(&"kept".into()).map_or(0, |chain| chain.steps.len())
 }
 
 fn test_results(log: &Log) -> impl Iterator<Item = &TestResult> {

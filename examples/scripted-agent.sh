@@ -34,7 +34,7 @@ say "reading the person's key"
 cat "$HOME/.ssh/id_ed25519" && exit 1
 
 say "reaching the network"
-# A literal address of the documentation range (RFC 5737): a look-up is not needed to be refused.
-if (exec 3<>/dev/tcp/192.0.2.1/443) 2>/dev/null || bash -c 'exec 3<>/dev/tcp/192.0.2.1/443'; then exit 1; fi
+# A literal address of the documentation range (RFC 5737). The gateway takes the connection, and ends it: nobody answers.
+if bash -c 'exec 3<>/dev/tcp/192.0.2.1/443 && echo hello >&3 && read -r -t 5 _ <&3' 2>/dev/null; then exit 1; fi
 
 say "done: the tests pass, the key and the network were out of reach"

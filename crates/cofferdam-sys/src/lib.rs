@@ -14,7 +14,6 @@ pub mod memory;
 pub mod mounts;
 pub mod packet_info;
 pub mod pidfd;
-pub mod pktinfo;
 pub mod ptrace;
 pub mod seccomp;
 pub mod signals;

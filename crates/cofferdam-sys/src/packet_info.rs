@@ -6,6 +6,8 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::check;
+
 /// Room for one control message of either family; aligned as control messages must be.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
@@ -17,6 +19,22 @@ pub struct Ends {
     pub peer: SocketAddr,
     /// The address that it was sent to; none where the socket does not report it.
     pub local: Option<IpAddr>,
+}
+
+/// Has the kernel hand over the destination of each datagram with it.
+///
+/// # Errors
+/// Those of `setsockopt(2)`.
+pub fn report(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    let (level, option) = match ipv6 {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        false => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    };
+    let on: libc::c_int = 1;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads `size` bytes of `on`.
+    check(i64::from(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) }))
+        .map(drop)
 }
 
 /// Receives a datagram; its length, which is more than the buffer's where it was cut (`MSG_TRUNC`).
@@ -163,15 +181,7 @@ mod tests {
     /// As init makes them.
     fn reporting(bind: &str) -> io::Result<UdpSocket> {
         let socket = UdpSocket::bind(bind)?;
-        let (level, option) = if bind.starts_with('[') {
-            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
-        } else {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO)
-        };
-        let on: i32 = 1;
-        // SAFETY: the kernel reads one integer of 4 bytes.
-        let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), 4) };
-        assert_eq!(set, 0);
+        report(socket.as_fd(), bind.starts_with('['))?;
         Ok(socket)
     }
 

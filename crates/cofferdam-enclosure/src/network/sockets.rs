@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
-use cofferdam_sys::pktinfo;
+use cofferdam_sys::packet_info;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_freebind, set_ipv6_v6only};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, netlink, socket_with};
@@ -79,7 +79,7 @@ pub(super) fn at(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
 
 fn udp(address: IpAddr) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(family(address), SocketType::DGRAM, FLAGS, None)?;
-    let told = pktinfo::receive(socket.as_fd(), address.is_ipv6());
+    let told = packet_info::report(socket.as_fd(), address.is_ipv6());
     told.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))?;
     if address.is_ipv6() {
         set_ipv6_v6only(&socket, true)?;

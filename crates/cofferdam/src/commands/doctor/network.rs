@@ -8,9 +8,9 @@ use super::Check;
 
 /// An address that documents are written with and nobody has (RFC 5737).
 const NOBODYS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
-/// An address such as names are given inside (RFC 2544).
+/// Addresses such as names are given inside (RFC 2544, RFC 4193).
 const SYNTHETIC: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
-const SYNTHETIC_6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc0ff, 0, 0, 0, 0, 0, 1));
+const SYNTHETIC_6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc0ff, 0xee00, 0, 0, 0, 0, 1));
 /// Port of the discard service.
 const DISCARD: u16 = 9;
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -47,6 +47,12 @@ pub struct NetworkPlan {
     pub roots: Vec<Bytes>,
 }
 
+impl NetworkPlan {
+    /// The port of loopback at which redirected connections arrive: above those that the kernel hands out
+    /// (`ip_local_port_range` of `ip(7)`).
+    pub const REDIRECT_PORT: u16 = 61053;
+}
+
 /// Where a run comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {

@@ -1,21 +1,20 @@
 //! Connections from inside: where each wanted to go, whose it is, and who serves it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cofferdam_core::plan::NetworkPlan;
 use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use crate::error::GatewayError;
-use crate::names::Names;
+use crate::names::{Names, is_synthetic};
 use crate::{Gateway, Place, classify, dns, refuse};
 
-/// The port of the redirect's listeners, see the enclosure's network.
-const REDIRECTED: u16 = 61053;
 /// How long to wait where there are no descriptors left.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -35,7 +34,7 @@ pub(crate) struct Redirected;
 impl Destinations for Redirected {
     fn of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
         let local = stream.local_addr()?;
-        if local.port() != REDIRECTED {
+        if local.port() != NetworkPlan::REDIRECT_PORT {
             return Ok(local);
         }
         match local {
@@ -115,6 +114,7 @@ async fn connection(
     let held = Names::hold(&gateway.names, ip);
     let (host, forgotten) = match &held {
         Some((name, _)) => (name.clone(), false),
+        // It stands for no name any more: it leads nowhere, whatever a rule says.
         None => (ip.to_string(), is_synthetic(ip)),
     };
     let place = Place { host, port: destination.port() };
@@ -122,9 +122,4 @@ async fn connection(
         return refuse::direct(&gateway, stream, &place, &connection).await;
     }
     classify::serve(&gateway, stream, place, connection).await
-}
-
-/// Whether an address stands for no name (any more), yet could: it leads nowhere, whatever a rule says.
-fn is_synthetic(ip: IpAddr) -> bool {
-    crate::names::is_synthetic(ip)
 }

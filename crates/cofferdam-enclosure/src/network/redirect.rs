@@ -8,6 +8,7 @@
 use std::io;
 use std::net::Ipv6Addr;
 
+use cofferdam_core::plan::NetworkPlan;
 use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions, Hook, Immediate,
@@ -18,7 +19,6 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use super::netlink::{ACKNOWLEDGE, Batch};
-use super::sockets::PORT;
 
 const TABLE: &str = "coffer";
 const CHAIN: &str = "output";
@@ -97,7 +97,7 @@ fn expressions(family: u8) -> Vec<ListAttribute<ExpressionAttribute>> {
     ]);
     let port = Expressions::Immediate(vec![
         Immediate::DestinationRegister(Register::Reg1),
-        Immediate::Data(DataAttribute::Value(PORT.to_be_bytes().to_vec())),
+        Immediate::Data(DataAttribute::Value(NetworkPlan::REDIRECT_PORT.to_be_bytes().to_vec())),
     ]);
     let redirect = Expressions::Other {
         expression_type: "redir".to_owned(),

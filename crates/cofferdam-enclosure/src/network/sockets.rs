@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
+use cofferdam_core::plan::NetworkPlan;
 use cofferdam_sys::packet_info;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_freebind, set_ipv6_v6only};
@@ -11,8 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, EnclosureError, Step};
 
-/// Where redirected TCP arrives: above the ports that the kernel hands out (`ip_local_port_range`).
-pub(super) const PORT: u16 = 61053;
 const DNS: u16 = 53;
 /// Connections that wait for the gateway, which may be born only now.
 const BACKLOG: i32 = 1024;
@@ -62,7 +61,7 @@ pub(super) fn open() -> Result<Opened, EnclosureError> {
 }
 
 fn tcp(address: IpAddr) -> rustix::io::Result<OwnedFd> {
-    at(SocketAddr::new(address, PORT))
+    at(SocketAddr::new(address, NetworkPlan::REDIRECT_PORT))
 }
 
 /// A listener at an address that need not be an interface's.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cofferdam_core::Timestamp;
+use cofferdam_core::event::Mediation;
 use cofferdam_policy::rule::Tls;
 use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
     }
     let raw = tcp.rule.filter(|_| tcp.allowed);
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
-        return relay::serve(gateway, stream, &place, &connection, rule, &[]).await;
+        return relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await;
     }
     let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
     let patience = match raw {
@@ -68,7 +69,9 @@ pub(crate) async fn serve(
     };
     match (timeout(patience, spoken(&stream)).await, raw) {
         (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection).await,
-        (Ok(Ok(_)) | Err(_), Some(rule)) => relay::serve(gateway, stream, &place, &connection, rule, &[]).await,
+        (Ok(Ok(_)) | Err(_), Some(rule)) => {
+            relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await
+        }
         // It was connected ahead of a need that never came.
         (Err(_), None) if requests => Ok(()),
         (Ok(Ok(_)), None) if requests => refuse::not_http(gateway, stream, &place, &connection).await,

@@ -1,10 +1,9 @@
 //! TLS that passes through: only the name in the ClientHello is seen (RFC 6066, section 3).
 
 use std::io::{self, Read};
-use std::rc::Rc;
 use std::time::Duration;
 
-use cofferdam_core::event::{EventKind, Mediation, RuleRef};
+use cofferdam_core::event::{Mediation, RuleRef};
 use cofferdam_exchange::Refusal;
 use cofferdam_policy::Rule;
 use cofferdam_policy::host::Host;
@@ -34,7 +33,7 @@ enum Hello {
 /// # Errors
 /// Where the monitor is gone.
 pub(crate) async fn serve(
-    gateway: &Rc<Gateway>,
+    gateway: &Gateway,
     mut stream: TcpStream,
     place: &Place,
     connection: &Connection,
@@ -43,8 +42,7 @@ pub(crate) async fn serve(
     let mut first = Vec::new();
     let why = match timeout(PATIENCE, hello(&mut stream, &mut first)).await {
         Ok(Ok(Hello::Name(Some(name)))) if is_same(&name, &place.host) => {
-            let mut connect = relay::record_of(place, connection, rule, Mediation::Passthrough);
-            return relay::carry(gateway, stream, connection, rule, place, &first, &mut connect).await;
+            return relay::serve(gateway, stream, place, connection, rule, Mediation::Passthrough, &first).await;
         }
         Ok(Ok(Hello::Name(Some(name)))) => format!("the ClientHello names {name}"),
         Ok(Ok(Hello::Name(None))) => "the ClientHello names no server".to_owned(),
@@ -57,10 +55,7 @@ pub(crate) async fn serve(
     };
     let detail = format!("the rule passes TLS to {} through, but {why}", place.host);
     let why = Refusal { rule: Some(RuleRef::from(&rule.id)), ..Refusal::new("mismatch", detail) };
-    let denied = refuse::record_of(place, "https", why, connection);
-    gateway.record(connection, EventKind::NetDenied(denied)).await?;
-    refuse::reset(stream);
-    Ok(())
+    refuse::refuse(gateway, stream, place, connection, "https", why).await
 }
 
 fn is_same(name: &str, host: &str) -> bool {

@@ -29,13 +29,7 @@ pub(crate) async fn tcp(
     place: &Place,
     connection: &Connection,
 ) -> io::Result<()> {
-    let policy = gateway.policy();
-    let Place { host, port } = place;
-    let asked = Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
-    let denied = record_of(place, "tcp", by_policy(&policy, &asked), connection);
-    gateway.record(connection, EventKind::NetDenied(denied)).await?;
-    reset(stream);
-    Ok(())
+    refuse(gateway, stream, place, connection, "tcp", of_policy(gateway, place)).await
 }
 
 /// Refuses what is no HTTP, where only requests are allowed.
@@ -48,17 +42,12 @@ pub(crate) async fn not_http(
     place: &Place,
     connection: &Connection,
 ) -> io::Result<()> {
-    let policy = gateway.policy();
-    let Place { host, port } = place;
-    let asked = Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
     let why = Refusal {
         reason: "not-http".to_owned(),
         detail: "the rules for this host allow requests of HTTP, and this is something else".to_owned(),
-        ..by_policy(&policy, &asked)
+        ..of_policy(gateway, place)
     };
-    gateway.record(connection, EventKind::NetDenied(record_of(place, "tcp", why, connection))).await?;
-    reset(stream);
-    Ok(())
+    refuse(gateway, stream, place, connection, "tcp", why).await
 }
 
 /// Refuses an address that no look-up of this run gave.
@@ -72,15 +61,28 @@ pub(crate) async fn direct(
     connection: &Connection,
 ) -> io::Result<()> {
     let why = Refusal::new("direct-address", "no look-up gave this address: look the name up again");
-    let denied = record_of(place, "tcp", why, connection);
-    gateway.record(connection, EventKind::NetDenied(denied)).await?;
-    reset(stream);
-    Ok(())
+    refuse(gateway, stream, place, connection, "tcp", why).await
 }
 
-/// A refusal of a whole connection, as it is recorded.
-pub(crate) fn record_of(place: &Place, scheme: &str, why: Refusal, connection: &Connection) -> NetDenied {
-    NetDenied {
+/// What policy says of a connection that speaks no HTTP.
+fn of_policy(gateway: &Gateway, Place { host, port }: &Place) -> Refusal {
+    let asked = Request { scheme: Scheme::Tcp, host, port: *port, method: None, path: None, now: Timestamp::now() };
+    by_policy(&gateway.policy(), &asked)
+}
+
+/// Refuses a whole connection: records it, then resets it.
+///
+/// # Errors
+/// Where the monitor is gone.
+pub(crate) async fn refuse(
+    gateway: &Gateway,
+    stream: TcpStream,
+    place: &Place,
+    connection: &Connection,
+    scheme: &str,
+    why: Refusal,
+) -> io::Result<()> {
+    let denied = NetDenied {
         host: place.host.clone(),
         port: place.port,
         scheme: scheme.to_owned(),
@@ -91,5 +93,8 @@ pub(crate) fn record_of(place: &Place, scheme: &str, why: Refusal, connection: &
         rule: why.rule,
         allow: why.allow,
         connection: Some(connection.number),
-    }
+    };
+    gateway.record(connection, EventKind::NetDenied(denied)).await?;
+    reset(stream);
+    Ok(())
 }

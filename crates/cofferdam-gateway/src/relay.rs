@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 
 use cofferdam_core::event::{EventKind, Mediation, NetConnect, RuleRef};
 use cofferdam_policy::Rule;
@@ -18,32 +17,20 @@ use crate::{Connection, Gateway, Place, refuse};
 /// Turns of one direction before others get one.
 const TURNS: u32 = 16;
 
-/// Relays a connection that a rule allows; `first` are bytes of the program's that were read already.
+/// Passes on the bytes of a connection that a rule allows; `first` are those of the program's that were read already.
 ///
 /// # Errors
 /// Where the monitor is gone.
 pub(crate) async fn serve(
-    gateway: &Rc<Gateway>,
+    gateway: &Gateway,
     stream: TcpStream,
     place: &Place,
     connection: &Connection,
     rule: &Rule,
+    mediation: Mediation,
     first: &[u8],
 ) -> io::Result<()> {
-    let mut connect = record_of(place, connection, rule, Mediation::Relay);
-    carry(gateway, stream, connection, rule, place, first, &mut connect).await
-}
-
-/// As [`serve`], for what is recorded otherwise.
-pub(crate) async fn carry(
-    gateway: &Rc<Gateway>,
-    stream: TcpStream,
-    connection: &Connection,
-    rule: &Rule,
-    place: &Place,
-    first: &[u8],
-    connect: &mut NetConnect,
-) -> io::Result<()> {
+    let mut connect = record_of(place, connection, rule, mediation);
     // No evidence, no connection.
     gateway.opened(connection, connect.clone()).await?;
     match gateway.outside.connect(place, rule).await {
@@ -63,20 +50,19 @@ pub(crate) async fn carry(
             }
         }
         Err(error) => {
-            if let Some(refusal) = error.refusal(place, rule) {
-                let denied = refuse::record_of(place, "tcp", refusal, connection);
-                gateway.record(connection, EventKind::NetDenied(denied)).await?;
-            }
             connect.error = Some(error.to_string());
-            refuse::reset(stream);
+            match error.refusal(place, rule) {
+                Some(refusal) => refuse::refuse(gateway, stream, place, connection, "tcp", refusal).await?,
+                None => refuse::reset(stream),
+            }
         }
     }
     connect.milliseconds = u64::try_from(connection.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-    gateway.record(connection, EventKind::NetConnect(connect.clone())).await
+    gateway.record(connection, EventKind::NetConnect(connect)).await
 }
 
 /// What is known of a connection before it is made.
-pub(crate) fn record_of(place: &Place, connection: &Connection, rule: &Rule, mediation: Mediation) -> NetConnect {
+fn record_of(place: &Place, connection: &Connection, rule: &Rule, mediation: Mediation) -> NetConnect {
     NetConnect {
         connection: connection.number,
         host: place.host.clone(),
@@ -95,7 +81,7 @@ pub(crate) fn record_of(place: &Place, connection: &Connection, rule: &Rule, med
 
 /// Bytes that passed.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+struct Counts {
     sent: Cell<u64>,
     received: Cell<u64>,
 }

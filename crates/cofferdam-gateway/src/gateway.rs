@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use crate::accept::{Destinations, Redirected};
 use crate::error::GatewayError;
 use crate::handle::Handle;
-use crate::http::{Outgoing, Services, Unreachable};
+use crate::http::{Services, Unreachable};
 use crate::names::Names;
-use crate::outside::{ConnectError, Outside};
+use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
 use crate::pipes::Pipes;
 use crate::tls::{Leaves, Servers};
@@ -119,11 +119,7 @@ impl Services for Gateway {
 
     fn connect<'a>(&'a self, place: &'a Place, rule: &'a Rule) -> Waiting<'a, Result<Outgoing, Unreachable>> {
         Box::pin(async move {
-            let error = match self.outside.connect(place, rule).await {
-                Ok(made) => return Ok(Outgoing { stream: made.stream, address: made.address }),
-                Err(error) => error,
-            };
-            Err(match (error.refusal(place, rule), &error) {
+            self.outside.connect(place, rule).await.map_err(|error| match (error.refusal(place, rule), &error) {
                 (Some(refusal), _) => Unreachable::Refused(refusal),
                 (None, ConnectError::Timeout) => Unreachable::Timeout(error.to_string()),
                 (None, _) => Unreachable::Failed(error.to_string()),

@@ -191,6 +191,11 @@ impl fmt::Display for HostPattern {
     }
 }
 
+/// A host as it stands before a port: IPv6 in brackets (RFC 3986, section 3.2.2).
+pub fn in_authority(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
+}
+
 /// `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a bare IPv6 address as host and port.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cofferdam_core::event::{EventKind, Mediation};
 use cofferdam_policy::addition::Addition;
+use cofferdam_policy::host::in_authority;
 use cofferdam_policy::rule::Scheme;
 use cofferdam_policy::{NormalPath, PathPattern, Target};
 
@@ -107,10 +108,10 @@ impl Need {
     }
 
     fn suggest(self, host: &str, port: u16, kind: Kind) -> Suggestion {
-        let written = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let written = in_authority(host);
         let usual = kind == Kind::Http && matches!(port, 80 | 443) || kind == Kind::Passthrough && port == 443;
         let rule = Addition {
-            host: if usual { written } else { format!("{written}:{port}") },
+            host: if usual { written.into_owned() } else { format!("{written}:{port}") },
             methods: self.methods.iter().cloned().collect(),
             paths: self.patterns(),
             scheme: (kind == Kind::Tcp).then_some(Scheme::Tcp),

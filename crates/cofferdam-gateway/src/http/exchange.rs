@@ -47,6 +47,8 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     /// Its URL.
     pub(crate) url: String,
+    /// The URL's path, without the query.
+    pub(crate) path: String,
     /// The version that the program speaks.
     pub(crate) version: String,
     /// Its fields, as they are recorded.
@@ -131,19 +133,12 @@ impl Exchange {
     pub(crate) fn wake(&self, waker: &Waker) {
         self.waker.set(Some(waker.clone()));
     }
-
-    /// The URL without its query, and the method.
-    pub(crate) fn asked(&self) -> (&str, &str) {
-        (&self.asked.method, self.asked.url.split('?').next().unwrap_or_default())
-    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(refusal) = self.refused.take() {
-            let (method, url) = self.asked();
-            let path = url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
-            self.session.denied(Some(method), path.as_deref(), &refusal);
+            self.session.denied(&self.asked.method, &self.asked.path, &refusal);
         }
         let (status, response, answered) = match self.answer.take() {
             Some((status, fields, after)) => (Some(status.as_u16()), fields, Some(after)),

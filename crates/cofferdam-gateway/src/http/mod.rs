@@ -6,6 +6,7 @@ mod heads;
 mod hops;
 mod limits;
 mod meter;
+mod out;
 mod passing;
 mod refusal;
 mod reply;
@@ -31,7 +32,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub(crate) use refusal::by_policy;
-pub(crate) use services::{Outgoing, Services, Unreachable};
+pub(crate) use services::{Services, Unreachable};
 
 use crate::tls::{self, AcceptError};
 use crate::{Connection, Place};

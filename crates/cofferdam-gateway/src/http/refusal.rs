@@ -2,7 +2,7 @@
 
 use cofferdam_core::event::RuleRef;
 use cofferdam_exchange::Refusal;
-use cofferdam_policy::host::HostPattern;
+use cofferdam_policy::host::{HostPattern, in_authority};
 use cofferdam_policy::{Explanation, Policy, Reason, Request, Rule, Scheme, explain};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode, Version, request};
@@ -88,9 +88,16 @@ pub(crate) fn rule(rule: &Rule) -> String {
 /// What a person outside could type.
 fn allow(asked: &Request<'_>) -> Option<String> {
     HostPattern::parse(asked.host).ok()?;
-    let host = if asked.host.contains(':') { format!("[{}]", asked.host) } else { asked.host.to_owned() };
-    let place = if asked.scheme.default_port() == Some(asked.port) { host } else { format!("{host}:{}", asked.port) };
-    Some(format!("coffer run --allow {place} --purpose \"…\""))
+    Some(format!("coffer run --allow {} --purpose \"…\"", place(asked)))
+}
+
+/// The host, with the port where the scheme has another one or none.
+fn place(asked: &Request<'_>) -> String {
+    let host = in_authority(asked.host);
+    match asked.scheme.default_port() == Some(asked.port) {
+        true => host.into_owned(),
+        false => format!("{host}:{}", asked.port),
+    }
 }
 
 /// What is refused: for the words.
@@ -111,30 +118,21 @@ pub(crate) fn refused(of: Of<'_>, manner: Manner, refusal: &Refusal) -> Response
     let Of { method, url, place, .. } = of;
     let first = format!("Cofferdam refused {method} {url}: {}.", refusal.detail);
     let more = format!("coffer why {place}");
+    let mut says = vec![first.clone()];
+    says.extend(refusal.allow.as_ref().map(|allow| format!("A person outside can allow it: {allow}")));
     let body = match manner {
-        Manner::Npm => {
-            let ask = refusal.allow.as_ref().map(|allow| format!(" A person outside can allow it: {allow}"));
-            json!({"error": format!("{first}{}", ask.unwrap_or_default())}).to_string()
-        }
-        Manner::Json => {
-            let allow = refusal.allow.as_ref();
-            let ask = allow.map(|allow| format!(" A person outside can allow it: {allow}")).unwrap_or_default();
-            json!({"error": {
-                "type": "cofferdam_denied",
-                "message": format!("{first}{ask}"),
-                "reason": refusal.reason,
-                "host": place,
-                "rule": refusal.rule,
-                "allow": allow,
-            }})
-            .to_string()
-        }
+        Manner::Npm => json!({"error": says.join(" ")}).to_string(),
+        Manner::Json => json!({"error": {
+            "type": "cofferdam_denied",
+            "message": says.join(" "),
+            "reason": refusal.reason,
+            "host": place,
+            "rule": refusal.rule,
+            "allow": refusal.allow,
+        }})
+        .to_string(),
         Manner::Plain | Manner::Grpc => {
-            let ask = match &refusal.allow {
-                Some(allow) => format!("A person outside can allow it: {allow}\n"),
-                None => String::new(),
-            };
-            format!("{first}\n{ask}More: {more}  (or http://why.cofferdam/{place})\n")
+            format!("{}\nMore: {more}  (or http://why.cofferdam/{place})\n", says.join("\n"))
         }
     };
     // 7: PERMISSION_DENIED.
@@ -220,12 +218,10 @@ fn percent(text: &str) -> String {
 pub(crate) fn why(policy: &Policy, asked: &Request<'_>) -> (String, &'static str) {
     let explanation = explain(policy, asked);
     let what = match (asked.scheme, asked.path) {
-        (Scheme::Tcp, _) => format!("A connection to {}:{}", asked.host, asked.port),
+        (Scheme::Tcp, _) => format!("A connection to {}", place(asked)),
         (scheme, path) => {
-            let port =
-                if scheme.default_port() == Some(asked.port) { String::new() } else { format!(":{}", asked.port) };
             let method = asked.method.map(|method| format!("{method} ")).unwrap_or_default();
-            format!("{method}{}://{}{port}{}", scheme.as_str(), asked.host, path.unwrap_or(""))
+            format!("{method}{}://{}{}", scheme.as_str(), place(asked), path.unwrap_or(""))
         }
     };
     let mut text = match explanation.decision.rule {

@@ -1,14 +1,14 @@
 //! What HTTP needs of the gateway that it serves in, so that it can be tested without one.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use cofferdam_exchange::{Interceptor, Refusal, Waiting};
+use cofferdam_policy::host::in_authority;
 use cofferdam_policy::{Policy, Rule};
-use tokio::net::TcpStream;
 
+use crate::outside::Outgoing;
 use crate::tls::{Leaves, Servers};
 use crate::{Place, Say};
 
@@ -28,32 +28,27 @@ pub(crate) trait Services {
     fn say<'a>(&'a self, what: &'a Say, files: &'a [OwnedFd]) -> Waiting<'a, io::Result<()>>;
 }
 
-/// A connection outside.
-pub(crate) struct Outgoing {
-    /// The connection.
-    pub(crate) stream: TcpStream,
-    /// Whereto.
-    pub(crate) address: SocketAddr,
-}
-
-/// None.
+/// No connection outside, or no answer from there.
 #[derive(Debug)]
 pub(crate) enum Unreachable {
-    /// It must not be made.
+    /// It must not be had.
     Refused(Refusal),
     /// Nothing answered in time.
     Timeout(String),
-    /// It cannot be made; why, in words.
+    /// It cannot be had; why, in words.
     Failed(String),
+}
+
+impl From<io::Error> for Unreachable {
+    fn from(error: io::Error) -> Unreachable {
+        Unreachable::Failed(format!("it cannot be recorded: {error}"))
+    }
 }
 
 /// The host as it stands in an authority: IPv6 in brackets (RFC 3986, section 3.2.2), the port where it is not the
 /// scheme's.
 pub(crate) fn authority(place: &Place, tls: bool) -> String {
-    let host = match place.host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => place.host.clone(),
-    };
+    let host = in_authority(&place.host);
     let usual = if tls { 443 } else { 80 };
-    if place.port == usual { host } else { format!("{host}:{}", place.port) }
+    if place.port == usual { host.into_owned() } else { format!("{host}:{}", place.port) }
 }

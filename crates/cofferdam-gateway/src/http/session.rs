@@ -107,15 +107,15 @@ impl Session {
         self.noted.borrow_mut().error.get_or_insert(error.into());
     }
 
-    /// Something of it is refused.
-    pub(crate) fn denied(&self, method: Option<&str>, path: Option<&str>, refusal: &Refusal) {
+    /// A request on it is refused.
+    pub(crate) fn denied(&self, method: &str, path: &str, refusal: &Refusal) {
         self.noted.borrow_mut().denied = true;
         let denied = NetDenied {
             host: self.place.host.clone(),
             port: self.place.port,
             scheme: self.scheme().as_str().to_owned(),
-            method: method.map(|method| heads::cut(method, 256)),
-            path: path.map(heads::url),
+            method: Some(heads::cut(method, 256)),
+            path: Some(heads::url(path)),
             reason: refusal.reason.clone(),
             detail: heads::url(&refusal.detail),
             rule: refusal.rule.clone(),

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cofferdam_exchange::Refusal;
 use cofferdam_policy::Rule;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, Uri, Version};
@@ -32,23 +31,6 @@ use crate::tls;
 const SPREAD: usize = 8;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// No answer.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// It must not be asked for.
-    Refused(Refusal),
-    /// Nothing answered in time.
-    Timeout(String),
-    /// It failed, in words.
-    Failed(String),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Failure {
-        Failure::Failed(format!("it cannot be recorded: {error}"))
-    }
-}
 
 /// The connections.
 pub(crate) struct Upstream {
@@ -138,7 +120,7 @@ impl Upstream {
         exchange: &Rc<Exchange>,
         rule: &Rule,
         request: Request<Passing>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), Unreachable> {
         let session = &exchange.session;
         if self.h2 {
             // Held while it is dialled: the streams that come meanwhile wait for this connection.
@@ -167,8 +149,8 @@ impl Upstream {
         exchange: &Rc<Exchange>,
         rule: &Rule,
         request: Request<Passing>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|e| Failure::Failed(e.to_string()))?;
+    ) -> Result<(Response<Incoming>, Option<Lease>), Unreachable> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|e| Unreachable::Failed(e.to_string()))?;
         let mut request = for_h1(&exchange.session, request);
         let again = (request.body().is_end_stream() && request.method().is_idempotent()).then(|| {
             let mut copy = Request::new(());
@@ -192,7 +174,7 @@ impl Upstream {
                 },
             }
             drop(lease);
-            let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|e| Failure::Failed(e.to_string()))?;
+            let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|e| Unreachable::Failed(e.to_string()))?;
             return self.over_new(exchange, rule, request, slot).await;
         }
         self.over_new(exchange, rule, request, slot).await
@@ -204,7 +186,7 @@ impl Upstream {
         rule: &Rule,
         request: Request<Passing>,
         slot: OwnedSemaphorePermit,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), Unreachable> {
         let session = &exchange.session;
         let single = match self.dial(session, rule).await? {
             Dialled::H1(single) => single,
@@ -229,15 +211,11 @@ impl Upstream {
         }
     }
 
-    async fn dial(&self, session: &Session, rule: &Rule) -> Result<Dialled, Failure> {
+    async fn dial(&self, session: &Session, rule: &Rule) -> Result<Dialled, Unreachable> {
         session.opening().await?;
-        let outgoing = session.services.connect(&session.place, rule).await.map_err(|error| match error {
-            Unreachable::Refused(refusal) => Failure::Refused(refusal),
-            Unreachable::Timeout(detail) => Failure::Timeout(detail),
-            Unreachable::Failed(detail) => Failure::Failed(detail),
-        })?;
+        let outgoing = session.services.connect(&session.place, rule).await?;
         session.opened(outgoing.address.to_string());
-        outgoing.stream.set_nodelay(true).map_err(|error| Failure::Failed(error.to_string()))?;
+        outgoing.stream.set_nodelay(true).map_err(|error| Unreachable::Failed(error.to_string()))?;
         if !session.tls {
             return self.speak(TokioIo::new(outgoing.stream), self.h2, rule).await;
         }
@@ -245,17 +223,17 @@ impl Upstream {
         let handshake = session.services.servers().connect(outgoing.stream, host, self.h2);
         match timeout(HANDSHAKE, handshake).await {
             Ok(Ok((stream, h2))) => self.speak(TokioIo::new(stream), h2, rule).await,
-            Ok(Err(error)) => Err(Failure::Failed(tls::of_server(host, &error))),
-            Err(_) => Err(Failure::Timeout(format!("{host} did not finish the TLS handshake"))),
+            Ok(Err(error)) => Err(Unreachable::Failed(tls::of_server(host, &error))),
+            Err(_) => Err(Unreachable::Timeout(format!("{host} did not finish the TLS handshake"))),
         }
     }
 
-    async fn speak<S>(&self, stream: S, h2: bool, rule: &Rule) -> Result<Dialled, Failure>
+    async fn speak<S>(&self, stream: S, h2: bool, rule: &Rule) -> Result<Dialled, Unreachable>
     where
         S: Read + Write + Unpin + Send + 'static,
     {
         let addresses = rule.addresses.clone();
-        let begin = |error: hyper::Error| Failure::Failed(words(&error));
+        let begin = |error: hyper::Error| Unreachable::Failed(words(&error));
         // What ends a connection is told to whoever waits for an answer on it.
         if h2 {
             let (sender, connection) = http2::Builder::new(LocalExecutor)
@@ -296,7 +274,7 @@ async fn over_h2(
     session: &Session,
     mut sender: http2::SendRequest<Passing>,
     mut request: Request<Passing>,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<Incoming>, Unreachable> {
     let named = request.headers_mut().remove(HOST);
     let named = named.as_ref().and_then(|host| host.to_str().ok()).map(str::to_owned);
     let named = named.unwrap_or_else(|| authority(&session.place, session.tls));
@@ -304,7 +282,7 @@ async fn over_h2(
     let mut parts = request.uri().clone().into_parts();
     parts.scheme = scheme.parse().ok();
     parts.authority = named.parse().ok();
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| Failure::Failed(error.to_string()))?;
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| Unreachable::Failed(error.to_string()))?;
     *request.version_mut() = Version::HTTP_2;
     sender.send_request(request).await.map_err(|error| failure(session, &error))
 }
@@ -350,9 +328,9 @@ fn is_closed(error: &hyper::Error) -> bool {
         || error.source().and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(reset)
 }
 
-fn failure(session: &Session, error: &hyper::Error) -> Failure {
+fn failure(session: &Session, error: &hyper::Error) -> Unreachable {
     let host = &session.place.host;
-    Failure::Failed(if is_closed(error) {
+    Unreachable::Failed(if is_closed(error) {
         format!("{host} closed the connection before it answered")
     } else if error.is_parse() {
         format!("the answer of {host} is not HTTP: {}", words(error))

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cofferdam_policy::Rule;
-use cofferdam_policy::host::HOST_SERVICES;
+use cofferdam_policy::host::{HOST_SERVICES, in_authority};
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
@@ -97,8 +97,8 @@ pub(super) fn prepare<R>(connector: &mut HttpConnector<R>) {
 
 /// A URI of a host and a port.
 pub(super) fn uri(scheme: &str, host: &str, port: u16) -> Result<Uri, ConnectError> {
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let built = Uri::builder().scheme(scheme).authority(format!("{host}:{port}")).path_and_query("/").build();
+    let built =
+        Uri::builder().scheme(scheme).authority(format!("{}:{port}", in_authority(host))).path_and_query("/").build();
     built.map_err(|e| ConnectError::Io(io::Error::new(io::ErrorKind::InvalidInput, e)))
 }
 

@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
-use super::services::{Outgoing, Services, Unreachable};
+use super::services::{Services, Unreachable};
+use crate::outside::Outgoing;
 use crate::tls::{Leaves, Servers};
 use crate::{Authority, Connection, Place, Say};
 

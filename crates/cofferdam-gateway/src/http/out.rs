@@ -1,0 +1,235 @@
+//! The way out of a request that policy allows: interceptors, server, and the answer's way back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cofferdam_core::event::RuleRef;
+use cofferdam_exchange::{Answer, Filter, Refusal, Target, Verdict, Waiting};
+use cofferdam_policy::{Policy, Rule};
+use http::header::{EXPECT, HOST};
+use http::{Request, Response, StatusCode, Version, request};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::exchange::Exchange;
+use super::passing::{Passing, Way};
+use super::refusal;
+use super::reply::Reply;
+use super::request::{About, decide, leave};
+use super::services::Unreachable;
+use super::session::Session;
+use super::upstream::{Upstream, words};
+use super::{heads, hops};
+
+/// How long a body waits for the server to want it; curl waits as long.
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// A request that policy allows.
+pub(super) struct Out<'a> {
+    pub(super) session: &'a Rc<Session>,
+    pub(super) upstream: &'a Rc<Upstream>,
+    pub(super) policy: &'a Policy,
+    pub(super) rule: &'a Rule,
+    pub(super) exchange: &'a Rc<Exchange>,
+    pub(super) about: &'a About,
+}
+
+impl Out<'_> {
+    /// Sends it; what the program is answered.
+    pub(super) async fn go(
+        &self,
+        mut head: request::Parts,
+        body: Incoming,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response<Reply> {
+        let target = Target {
+            connection: self.session.connection.number,
+            tls: self.session.tls,
+            host: self.session.place.host.clone(),
+            port: self.session.place.port,
+            rule: RuleRef::from(&self.rule.id),
+            purpose: self.rule.purpose.clone(),
+        };
+        let filters = match self.intercept(&target, &mut head).await {
+            Ok(filters) => filters,
+            Err(Stop::Refused(refusal)) => {
+                leave(&head, body);
+                return self.refused(&refusal);
+            }
+            Err(Stop::Answered(answer)) => {
+                leave(&head, body);
+                return self.answered(*answer);
+            }
+        };
+        let asked = head.clone();
+        let wanted = (head.version == Version::HTTP_11 && expects(&head)).then(|| Arc::new(Notify::new()));
+        let waits = wanted.clone().map(|wanted| -> Waiting<'static, ()> {
+            Box::pin(async move {
+                // A server that does not say so gets the body nevertheless (RFC 9110, section 10.1.1).
+                let _silent = timeout(CONTINUE, wanted.notified()).await;
+            })
+        });
+        let body = Passing::new(body, Way::Out, Rc::clone(self.exchange), filters, waits);
+        let mut request = Request::from_parts(head, body);
+        if let Some(wanted) = wanted {
+            hyper::ext::on_informational(&mut request, move |answer| {
+                if answer.status() == StatusCode::CONTINUE {
+                    wanted.notify_one();
+                }
+            });
+        }
+        let sent = tokio::select! {
+            sent = self.upstream.send(self.exchange, self.rule, request) => Some(sent),
+            () = self.exchange.refusal.notified() => None,
+        };
+        // The body's refusal is why a request failed that was cut for it.
+        if let Some(refusal) = self.exchange.take_refusal() {
+            return self.refused(&refusal);
+        }
+        let (response, lease) = match sent {
+            Some(Ok(answer)) => answer,
+            Some(Err(Unreachable::Refused(refusal))) => return self.refused(&refusal),
+            Some(Err(Unreachable::Timeout(detail))) => return self.failed(StatusCode::GATEWAY_TIMEOUT, &detail),
+            Some(Err(Unreachable::Failed(detail))) => return self.failed(StatusCode::BAD_GATEWAY, &detail),
+            None => return self.failed(StatusCode::BAD_GATEWAY, "its body was refused"),
+        };
+        self.back(&target, &asked, response, lease, upgrade)
+    }
+
+    /// Asks the interceptors, in order.
+    async fn intercept(&self, target: &Target, head: &mut request::Parts) -> Result<Vec<Box<dyn Filter>>, Stop> {
+        let mut filters = Vec::new();
+        for interceptor in self.session.services.interceptors() {
+            let before = head.clone();
+            match interceptor.request(target, head).await {
+                Verdict::Pass(filter) => filters.extend(filter),
+                Verdict::Refuse(refusal) => return Err(Stop::Refused(refusal)),
+                Verdict::Answer(answer) => {
+                    self.exchange.changed(interceptor.name());
+                    return Err(Stop::Answered(answer));
+                }
+            }
+            let same = before.method == head.method && before.uri == head.uri;
+            if !same || before.headers != head.headers {
+                self.exchange.changed(interceptor.name());
+            }
+            // Where it goes was decided; and so must be what it became.
+            match before.headers.get(HOST) {
+                Some(host) => head.headers.insert(HOST, host.clone()),
+                None => head.headers.remove(HOST),
+            };
+            if !same && decide(self.session, self.policy, head)?.id != self.rule.id {
+                let by = interceptor.name();
+                return Err(Refusal::new("changed", format!("{by} made another request of it, by another rule")).into());
+            }
+        }
+        Ok(filters)
+    }
+
+    /// The answer, on its way to the program.
+    fn back(
+        &self,
+        target: &Target,
+        asked: &request::Parts,
+        mut response: Response<Incoming>,
+        lease: Option<super::upstream::Lease>,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response<Reply> {
+        let status = response.status();
+        self.exchange.answered(status, response.headers());
+        let becomes = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+        let (mut head, body) = response.into_parts();
+        hops::of_answer(&mut head.headers, status, self.about.version);
+        let mut filters = Vec::new();
+        for interceptor in self.session.services.interceptors() {
+            let (before, was) = (head.headers.clone(), head.status);
+            match interceptor.response(target, asked, &mut head) {
+                Ok(filter) => filters.extend(filter),
+                Err(refusal) => return self.refused(&refusal),
+            }
+            if before != head.headers || was != head.status {
+                self.exchange.changed(interceptor.name());
+            }
+        }
+        head.version = if self.about.version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        match (becomes, upgrade, lease) {
+            (None, _, lease) => {
+                let body = Passing::new(body, Way::In, Rc::clone(self.exchange), filters, None);
+                let body = match lease {
+                    Some(lease) => body.on(lease),
+                    None => body,
+                };
+                Response::from_parts(head, Reply::Passing(Box::new(body)))
+            }
+            (Some(server), Some(program), Some(lease)) => {
+                let protocol = head.headers.get(http::header::UPGRADE).and_then(|name| name.to_str().ok());
+                self.exchange.upgrade.replace(Some(heads::cut(protocol.unwrap_or(""), 256)));
+                lease.let_go();
+                tokio::task::spawn_local(tunnel(Rc::clone(self.exchange), program, server));
+                Response::from_parts(head, Reply::own(""))
+            }
+            (Some(_), _, _) => {
+                self.failed(StatusCode::BAD_GATEWAY, "the server went on with another protocol, which nobody asked for")
+            }
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response<Reply> {
+        self.exchange.failed(format!("refused: {}", refusal.detail));
+        self.session.denied(self.about.method.as_str(), &self.about.path, refusal);
+        refusal::refused(self.about.of(), self.about.manner, refusal)
+    }
+
+    fn failed(&self, status: StatusCode, detail: &str) -> Response<Reply> {
+        self.exchange.failed(detail);
+        self.session.failed(detail);
+        refusal::failed(self.about.of(), self.about.manner, status, detail)
+    }
+
+    /// An interceptor's answer.
+    fn answered(&self, answer: Answer) -> Response<Reply> {
+        self.exchange.answered(answer.head.status, &answer.head.headers);
+        if let Err(error) = self.exchange.received.piece(&answer.body) {
+            self.exchange.failed(error.to_string());
+        }
+        self.exchange.received.end();
+        Response::from_parts(answer.head, Reply::Own(Full::new(answer.body)))
+    }
+}
+
+/// A request does not go out.
+enum Stop {
+    Refused(Refusal),
+    Answered(Box<Answer>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+fn expects(head: &request::Parts) -> bool {
+    head.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Copies both ways after a 101, until both ends are over.
+async fn tunnel(exchange: Rc<Exchange>, program: OnUpgrade, server: OnUpgrade) {
+    let (program, server) = match tokio::try_join!(program, server) {
+        Ok(ends) => ends,
+        Err(error) => return exchange.failed(words(&error)),
+    };
+    let (mut program, mut server) = (TokioIo::new(program), TokioIo::new(server));
+    match tokio::io::copy_bidirectional(&mut program, &mut server).await {
+        Ok((sent, received)) => {
+            exchange.sent.count(sent);
+            exchange.received.count(received);
+        }
+        Err(error) => exchange.failed(format!("after the upgrade: {error}")),
+    }
+}

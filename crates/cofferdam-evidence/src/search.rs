@@ -1,9 +1,8 @@
 //! Searching a stream for values before it goes on.
 
-use crate::Striker;
+use crate::{Held, Striker};
 
-/// Fewest bytes of a value's beginning that are held back at the end of a piece. Fewer stand in ordinary text too, and
-/// what waits for an answer before it sends more would wait for ever.
+/// Fewest bytes of a value's beginning that are held back at the end of a piece.
 const MIN_HELD: usize = 6;
 
 /// A stream in which no value may stand, wherever its pieces are cut. Holds back the end of what came as long as it may
@@ -11,10 +10,7 @@ const MIN_HELD: usize = 6;
 #[derive(Debug)]
 pub struct Search {
     striker: Striker,
-    /// The end of what came that may be the beginning of a value.
-    open: Vec<u8>,
-    /// Bytes at the beginning of `open` that have gone on.
-    passed: usize,
+    held: Held,
 }
 
 /// A value stands in the stream.
@@ -24,7 +20,7 @@ pub struct FoundValue(pub String);
 
 impl Search {
     pub(crate) fn new(striker: Striker) -> Search {
-        Search { striker, open: Vec::new(), passed: 0 }
+        Search { striker, held: Held::new(MIN_HELD) }
     }
 
     /// Takes a piece, and appends to `out` what may go on.
@@ -36,22 +32,18 @@ impl Search {
             out.extend_from_slice(piece);
             return Ok(());
         };
-        self.open.extend_from_slice(piece);
-        if let Some(name) = self.striker.find(&self.open) {
+        let all = self.held.push(piece);
+        if let Some(name) = self.striker.find(all) {
             return Err(FoundValue(name.to_owned()));
         }
-        let open = known.open_end(&self.open);
-        let held = if self.open.len() - open < MIN_HELD { self.open.len() } else { open.max(self.passed) };
-        out.extend_from_slice(&self.open[self.passed..held]);
-        self.open.drain(..open);
-        self.passed = held - open;
+        let open = known.open_end(all);
+        self.held.pass(open, out);
         Ok(())
     }
 
     /// Ends the stream: what was held back was no value after all.
     pub fn end(&mut self) -> Vec<u8> {
-        let passed = std::mem::take(&mut self.passed);
-        std::mem::take(&mut self.open).split_off(passed)
+        self.held.end()
     }
 }
 

@@ -4,10 +4,12 @@
 //! each interceptor's [`Interceptor::request`] in order, then the head goes out; bodies pass through the [`Filter`]s
 //! that it asked for.
 
+pub mod credentials;
 pub mod filter;
 pub mod interceptor;
 pub mod refusal;
 
+pub use credentials::is_credential;
 pub use filter::Filter;
 pub use interceptor::{Answer, Interceptor, Target, Verdict, Waiting};
 pub use refusal::Refusal;

@@ -1,5 +1,7 @@
 //! Heads as they are recorded: bounded, and without credentials.
 
+use cofferdam_exchange::is_credential;
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Most fields of a head.
@@ -8,9 +10,6 @@ const FIELDS: usize = 100;
 const VALUE: usize = 2 * 1024;
 /// Most bytes of a URL.
 const URL: usize = 8 * 1024;
-/// Fields whose values are credentials.
-const CREDENTIALS: [&str; 7] =
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-goog-api-key", "api-key"];
 
 /// The fields of a head, in their order.
 pub(crate) fn fields(head: &HeaderMap) -> Vec<(String, String)> {
@@ -36,7 +35,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 
 fn recorded(name: &HeaderName, value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
-    if !CREDENTIALS.contains(&name.as_str()) {
+    if !is_credential(name) && name != SET_COOKIE {
         return cut(&text, VALUE);
     }
     let scheme = match text.split_once(' ') {
@@ -64,6 +63,8 @@ mod tests {
             ("proxy-authorization", "sk-very-secret"),
             ("cookie", "a=very secret"),
             ("x-api-key", "sk very-secret"),
+            ("private-token", "very-secret"),
+            ("set-cookie", "a=very secret"),
             ("x-other", "seen"),
         ]
         .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
@@ -73,7 +74,10 @@ mod tests {
         assert!(!format!("{recorded:?}").contains("secret"), "{recorded:?}");
         let values: Vec<&str> = recorded.iter().map(|(_, value)| value.as_str()).collect();
         let not = |n: usize| format!("({n} bytes, not recorded)");
-        assert_eq!(values, [&*format!("Bearer {}", not(14)), &*not(14), &*not(13), &*not(14), "seen"]);
+        assert_eq!(
+            values,
+            [&*format!("Bearer {}", not(14)), &*not(14), &*not(13), &*not(14), &*not(11), &*not(13), "seen"]
+        );
     }
 
     #[test]

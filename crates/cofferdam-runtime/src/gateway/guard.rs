@@ -6,18 +6,14 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use cofferdam_evidence::{Search, Striker};
-use cofferdam_exchange::{Filter, Interceptor, Refusal, Target, Verdict, Waiting};
-use http::{HeaderMap, HeaderName, header, request};
+use cofferdam_evidence::{Held, Search, Striker};
+use cofferdam_exchange::{Filter, Interceptor, Refusal, Target, Verdict, Waiting, is_credential};
+use http::{HeaderMap, request};
 
 use super::shapes::{Look, look};
 
 /// Names of decoys begin so.
 pub(crate) const DECOY: &str = "decoy-";
-
-/// Fields that are there to carry credentials: a program that signed in has one of its own to send.
-const CREDENTIALS: &[HeaderName] = &[header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE];
-const API_KEYS: &[&str] = &["x-api-key", "x-goog-api-key", "api-key", "private-token"];
 
 /// Refuses requests that carry what must not leave.
 pub(crate) struct Guard {
@@ -38,8 +34,8 @@ impl Guard {
 
     fn fields(&self, fields: &HeaderMap) -> Result<(), Refusal> {
         for (name, value) in fields {
-            let own = CREDENTIALS.contains(name) || API_KEYS.contains(&name.as_str());
-            self.text(value.as_bytes(), !own)?;
+            // A program that signed in has a credential of its own to send there.
+            self.text(value.as_bytes(), !is_credential(name))?;
             self.text(name.as_str().as_bytes(), false)?;
         }
         Ok(())
@@ -82,8 +78,7 @@ impl Interceptor for Guard {
             Ok(()) => Verdict::Pass(Some(Box::new(Guarded {
                 guard: Guard { known: Rc::clone(&self.known) },
                 search: self.known.search(),
-                open: Vec::new(),
-                passed: 0,
+                held: Held::new(MIN_HELD),
             }))),
             Err(refusal) => Verdict::Refuse(refusal),
         };
@@ -96,24 +91,19 @@ struct Guarded {
     guard: Guard,
     search: Search,
     /// What may be the beginning of a credential.
-    open: Vec<u8>,
-    /// Bytes at the beginning of `open` that have gone on: too few to hold back, for ordinary text ends so too.
-    passed: usize,
+    held: Held,
 }
 
 /// Fewest bytes of a beginning that are held back.
 const MIN_HELD: usize = 4;
 
 impl Guarded {
-    fn shaped(&mut self, more: &[u8]) -> Result<Bytes, Refusal> {
-        self.open.extend_from_slice(more);
-        match look(&self.open) {
+    fn shaped(&mut self, more: &[u8]) -> Result<Vec<u8>, Refusal> {
+        match look(self.held.push(more)) {
             Look::Found(shape) => Err(shape_of(shape)),
             Look::Open(at) => {
-                let held = if self.open.len() - at < MIN_HELD { self.open.len() } else { at.max(self.passed) };
-                let out = Bytes::copy_from_slice(&self.open[self.passed..held]);
-                self.open.drain(..at);
-                self.passed = held - at;
+                let mut out = Vec::new();
+                self.held.pass(at, &mut out);
                 Ok(out)
             }
         }
@@ -124,17 +114,16 @@ impl Filter for Guarded {
     fn data(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
         let mut out = Vec::with_capacity(piece.len());
         self.search.push(&piece, &mut out).map_err(|found| known(&found.0))?;
-        if self.open.is_empty() && out.len() == piece.len() && look(&piece) == Look::Open(piece.len()) {
+        if self.held.is_empty() && out.len() == piece.len() && look(&piece) == Look::Open(piece.len()) {
             return Ok(piece); // nothing held, nothing copied
         }
-        self.shaped(&out)
+        Ok(self.shaped(&out)?.into())
     }
 
     fn end(&mut self) -> Result<Bytes, Refusal> {
         let rest = self.search.end();
-        let mut out = self.shaped(&rest)?.to_vec();
-        out.extend_from_slice(&self.open[std::mem::take(&mut self.passed)..]);
-        self.open.clear();
+        let mut out = self.shaped(&rest)?;
+        out.extend(self.held.end());
         Ok(out.into())
     }
 

@@ -13,7 +13,7 @@ const BEFORE: Duration = Duration::hours(1);
 const LIFETIME: Duration = Duration::days(90);
 
 /// A run's authority.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Authority {
     /// Its certificate, PEM.
     certificate: String,

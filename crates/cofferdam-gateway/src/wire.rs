@@ -16,6 +16,9 @@ use tokio::net::UnixDatagram;
 /// Largest packet, in bytes.
 pub const PACKET: usize = 64 * 1024;
 
+/// Most bytes of a body that are kept: more would fill the monitor's memory.
+pub const MOST_KEPT: usize = 8 << 20;
+
 /// From the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Say {

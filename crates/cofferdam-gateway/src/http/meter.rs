@@ -10,10 +10,10 @@ use cofferdam_policy::rule::Record;
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest as _, Sha256};
 
+use crate::wire::MOST_KEPT;
+
 /// What `record = "head"` keeps of a body, in bytes.
 const HEAD: usize = 64 * 1024;
-/// What `record = "full"` keeps of a body, in bytes: more would fill the monitor's memory.
-const FULL: usize = 8 * 1024 * 1024;
 
 /// Of one body.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Meter {
         let most = match record {
             Record::Digest => 0,
             Record::Head => HEAD,
-            Record::Full => FULL,
+            Record::Full => MOST_KEPT,
         };
         let digest = RefCell::new(Sha256::new());
         Meter { bytes: Cell::new(0), digest, whole: Cell::new(false), most, kept: RefCell::new(None) }

@@ -29,14 +29,24 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// From a run's plan, with the authority that its programs trust.
-    pub(crate) fn of(run: &Prepared, authority: Authority) -> Result<Birth, String> {
+    /// From a run's plan, with the authority that its programs trust and the rules that were added since.
+    ///
+    /// # Errors
+    /// Where the plan holds what is no rule, in words.
+    pub(crate) fn of(
+        run: &Prepared,
+        authority: Authority,
+        added: &[Rule],
+        first_connection: u64,
+    ) -> Result<Birth, String> {
         let plan = &run.plan;
-        let rules = plan.network.rules.iter().map(Rule::deserialize).collect::<Result<_, _>>();
+        let rules: Result<Vec<Rule>, _> = plan.network.rules.iter().map(Rule::deserialize).collect();
+        let mut rules = rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?;
+        rules.extend_from_slice(added);
         let settings = Settings {
             run: plan.run.clone(),
-            first_connection: 1,
-            rules: rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?,
+            first_connection,
+            rules,
             authority,
             roots: plan.network.roots.clone(),
             proxy: run.proxy.clone(),

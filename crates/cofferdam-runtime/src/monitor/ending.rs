@@ -4,9 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use cofferdam_enclosure::Enclosure;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{Failure, Monitor};
+use super::{Failure, Monitor, timespec};
 use crate::protocol::Tell;
 
 /// How long a directory rename under way gets to become whole after the command's end.
@@ -23,7 +23,7 @@ impl Monitor {
         let until = Instant::now() + RENAME_GRACE;
         while renames.is_busy() {
             let left = until.saturating_duration_since(Instant::now());
-            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let wait = timespec(left);
             let mut fds = renames.interests();
             match poll(&mut fds, Some(&wait)) {
                 Ok(0) => break,

@@ -8,6 +8,7 @@ mod completeness;
 mod control;
 mod ending;
 mod files;
+mod hearing;
 mod images;
 mod names;
 mod outlet;
@@ -26,6 +27,7 @@ mod traffic;
 mod typing;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -38,7 +40,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
 use crate::control::Request;
-use crate::gateway::Birth;
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
@@ -99,7 +100,7 @@ pub(crate) fn main(link: Link) -> i32 {
         outlet: None,
         control: None,
         begun: None,
-        authority: Some(authority),
+        authority,
         run,
         recorder: None,
     };
@@ -121,6 +122,18 @@ fn read_screen(relay: &mut Option<Relay>, recorder: &mut Recorder) -> Result<(),
         Some(relay) if recorder.screen.is_active() => relay.read_on(recorder),
         _ => Ok(()),
     }
+}
+
+/// Appends to what is polled for; where it stands there.
+fn add<'a>(fds: &mut Vec<PollFd<'a>>, more: impl IntoIterator<Item = PollFd<'a>>) -> Range<usize> {
+    let first = fds.len();
+    fds.extend(more);
+    first..fds.len()
+}
+
+/// As `poll(2)` and its like take it.
+fn timespec(wait: Duration) -> Timespec {
+    Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() }
 }
 
 /// What ends a monitor before its run is settled.
@@ -155,7 +168,7 @@ struct Monitor {
     /// When the command started; from then on the run is kept, whatever happens.
     begun: Option<Instant>,
     /// What the gateway is to sign certificates with.
-    authority: Option<Authority>,
+    authority: Authority,
     run: Prepared,
     recorder: Option<Recorder>,
 }
@@ -180,8 +193,7 @@ impl Monitor {
         let clock = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let before_mount = Timestamp::from_parts(clock.tv_sec, clock.tv_nsec);
         self.follow_processes(watch?)?;
-        let authority = self.authority.as_ref().map(Authority::certificate).unwrap_or_default();
-        authority.clone_into(&mut self.run.plan.enclosure.authority);
+        self.authority.certificate().clone_into(&mut self.run.plan.enclosure.authority);
         // Where init has failed already, its report says more than the broken channel.
         if self.enclosure.prepare(&self.run.plan.enclosure).is_err() {
             self.wait_ready()?;
@@ -262,10 +274,8 @@ impl Monitor {
         if let (Some(relay), Some(master)) = (&mut self.relay, master) {
             relay.attach(master)?;
         }
-        let authority = self.authority.take().ok_or_else(|| Failure::Record("there is no authority".to_owned()))?;
-        let birth = Birth::of(&self.run, authority).map_err(Failure::Record)?;
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), birth));
+        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone()));
         Ok(())
     }
 
@@ -278,36 +288,18 @@ impl Monitor {
             };
             let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
             let wait = [grace, recorder.due(), commands.due()].into_iter().flatten().min();
-            let wait = wait.map(|d| Timespec { tv_sec: d.as_secs().cast_signed(), tv_nsec: d.subsec_nanos().into() });
+            let wait = wait.map(timespec);
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
                 PollFd::from_borrowed_fd(self.enclosure.readable(), PollFlags::IN),
                 PollFd::new(&self.channel, client),
                 PollFd::from_borrowed_fd(recorder.capture.as_fd(), PollFlags::IN),
             ];
-            let first = fds.len();
-            fds.extend(commands.interests());
-            let inside = first..fds.len();
-            let renames = self.renames.as_ref().map(|r| {
-                let first = fds.len();
-                fds.extend(r.interests());
-                first..fds.len()
-            });
-            let relay = self.relay.as_ref().map(|r| {
-                let first = fds.len();
-                fds.extend(r.interests());
-                first..fds.len()
-            });
-            let outlet = self.outlet.as_ref().map(|o| {
-                let first = fds.len();
-                fds.extend(o.interests());
-                first..fds.len()
-            });
-            let control = self.control.as_ref().map(|c| {
-                let first = fds.len();
-                fds.extend(c.interests());
-                first..fds.len()
-            });
+            let inside = add(&mut fds, commands.interests());
+            let renames = self.renames.as_ref().map(|r| add(&mut fds, r.interests()));
+            let relay = self.relay.as_ref().map(|r| add(&mut fds, r.interests()));
+            let outlet = self.outlet.as_ref().map(|o| add(&mut fds, o.interests()));
+            let control = self.control.as_ref().map(|c| add(&mut fds, c.interests()));
             match poll(&mut fds, wait.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.map_err(io::Error::from)?,
@@ -330,7 +322,7 @@ impl Monitor {
             }
             // After the notices: whose connection it is, is known by then.
             if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
-                outlet.turn(&ready[range], recorder, |cookie| commands.owner(cookie))?;
+                outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie))?;
             }
             if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {
                 control.turn(&ready[range], |request| match request {
@@ -357,85 +349,5 @@ impl Monitor {
                 commands.settle_ends(recorder)?;
             }
         }
-    }
-
-    /// One message of init; the ending where it was that.
-    fn hear_init(&mut self) -> Result<Option<Ending>, Failure> {
-        Ok(match self.enclosure.report()? {
-            None => Some(Ending::because(EndReason::InitDied)),
-            Some((Report::Started, _)) => {
-                told(&self.channel, &Tell::Started);
-                None
-            }
-            Some((Report::Stopped(signal), _)) => {
-                told(&self.channel, &Tell::Stopped(signal));
-                None
-            }
-            Some((Report::NotExecuted(errno), _)) => {
-                told(&self.channel, &Tell::NotExecuted(errno));
-                Some(Ending::because(EndReason::NotExecuted))
-            }
-            Some((Report::Exited(code), _)) => {
-                Some(Ending { reason: EndReason::Exited, code: Some(code), signal: None })
-            }
-            Some((Report::Killed(signal), _)) => {
-                Some(Ending { reason: EndReason::Exited, code: None, signal: Some(signal) })
-            }
-            Some((Report::Failed(e), _)) => return Err(Failure::Enclosure(e)),
-            Some((Report::Ready(_), _)) => return Err(Failure::Record("init spoke out of turn".to_owned())),
-        })
-    }
-
-    /// One message of the client; `false` where it is gone.
-    fn hear_client(&mut self) -> Result<bool, Failure> {
-        // What an orphaned init does not take any more shows as its end.
-        match self.channel.receive::<Ask>()? {
-            Received::Closed => return Ok(false),
-            Received::Message(Ask::Signal(number), _) => drop(self.enclosure.signal(number)),
-            Received::Message(Ask::Resume, _) => drop(self.enclosure.resume()),
-            Received::Message(Ask::Resize { rows, columns }, _) => {
-                if let (Some(relay), Some(recorder)) = (&mut self.relay, &mut self.recorder) {
-                    relay.resize(rows, columns)?;
-                    recorder.resized(rows, columns)?;
-                }
-            }
-            Received::Message(Ask::Input(piece), _) => {
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.input(&piece.0);
-                }
-            }
-            Received::Message(Ask::InputEnded { total }, _) => {
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.input_ended(Some(total))?;
-                }
-            }
-            Received::Message(Ask::Start { .. }, _) => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// What the client said before it could know of the end.
-    fn hear_rest(&mut self) -> Result<(), Failure> {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
-            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&now)) {
-                Ok(0) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other.map_err(io::Error::from)?,
-            };
-            if !self.hear_client()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The client died: puts the person's terminal back, and hangs up on the command as a closed terminal would.
-    fn client_gone(&mut self) {
-        if let Some((terminal, state)) = &self.terminal {
-            // A terminal that is gone as well needs no restoring.
-            let _ = rustix::termios::tcsetattr(terminal, rustix::termios::OptionalActions::Now, state);
-        }
-        let _ = self.enclosure.signal(rustix::process::Signal::HUP.as_raw());
-        let _ = self.enclosure.resume();
     }
 }

@@ -10,20 +10,21 @@ use std::time::{Duration, Instant};
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
-use cofferdam_gateway::{Hear, Kept, Say};
+use cofferdam_gateway::wire::MOST_KEPT;
+use cofferdam_gateway::{Authority, Hear, Kept, Say};
 use cofferdam_policy::Rule;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::record::{RecordError, Recorder};
+use super::timespec;
 use super::traffic::Traffic;
 use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME};
+use crate::prepare::Prepared;
 use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
-/// Most bytes of a body that are kept, whatever the gateway sends.
-const MOST_KEPT: u64 = 8 << 20;
 /// How long a gateway gets to tell the rest after the end of everything inside.
 const GRACE: Duration = Duration::from_secs(2);
 /// Most gateways of a run: what brings one down brings the next down too.
@@ -36,7 +37,9 @@ pub(super) struct Outlet {
     /// Listeners, then datagram sockets, then the one that asks for owners; none where nothing leaves in any case.
     sockets: Vec<OwnedFd>,
     cover: Cover,
-    birth: Birth,
+    authority: Authority,
+    /// Rules that apply beside those of the plan.
+    added: Vec<Rule>,
     births: u64,
     gateway: Option<Channel>,
     /// Connections that were let out and have not ended.
@@ -48,14 +51,15 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    pub(super) fn new(sockets: Option<NetworkSockets>, birth: Birth) -> Outlet {
+    pub(super) fn new(sockets: Option<NetworkSockets>, authority: Authority) -> Outlet {
         let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
         Outlet {
             sockets,
             cover,
-            birth,
+            authority,
+            added: Vec::new(),
             births: 0,
             gateway: None,
             open: HashMap::new(),
@@ -76,11 +80,12 @@ impl Outlet {
         }
     }
 
-    /// Serves: gives birth to a gateway where something arrived, and records what it says. `owner` knows the
+    /// Serves: gives birth to the run's gateway where something arrived, and records what it says. `owner` knows the
     /// `process.exec` of a socket by its cookie.
     pub(super) fn turn(
         &mut self,
         ready: &[PollFlags],
+        run: &Prepared,
         recorder: &mut Recorder,
         owner: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
@@ -88,8 +93,13 @@ impl Outlet {
             return Ok(());
         }
         if self.gateway.is_none() {
-            return self.born();
+            self.born(run);
+            return Ok(());
         }
+        self.hear(recorder, owner)
+    }
+
+    fn hear(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         for _ in 0..TURN {
             let Some(gateway) = &self.gateway else { break };
             match gateway.receive_now::<Say>() {
@@ -104,20 +114,19 @@ impl Outlet {
     }
 
     /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
-    fn born(&mut self) -> Result<(), RecordError> {
-        self.births += 1;
-        if self.births > BIRTHS {
+    fn born(&mut self, run: &Prepared) {
+        if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
-        self.birth.settings.first_connection = (self.births - 1) * NUMBERS + 1;
-        match self.start() {
+        let birth = Birth::of(run, self.authority.clone(), &self.added, self.births * NUMBERS + 1);
+        self.births += 1;
+        match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
             Ok(channel) => self.gateway = Some(channel),
-            Err(e) => return self.give_up(format!("the gateway cannot be started: {e}")),
+            Err(why) => self.give_up(format!("the gateway cannot be started: {why}")),
         }
-        Ok(())
     }
 
-    fn start(&self) -> io::Result<Channel> {
+    fn start(&self, birth: &Birth) -> io::Result<Channel> {
         let (ours, theirs) = Channel::pair()?;
         // A program of its own, not a copy of this one: the log's key is in this one's memory.
         let child = Command::new("/proc/self/exe")
@@ -130,14 +139,13 @@ impl Outlet {
         // Reaped with whatever else ends; its end is seen by the channel's.
         drop(child);
         let sockets: Vec<BorrowedFd<'_>> = self.sockets.iter().map(AsFd::as_fd).collect();
-        ours.send_large(&self.cover, &self.birth, &sockets)?;
+        ours.send_large(&self.cover, birth, &sockets)?;
         Ok(ours)
     }
 
-    fn give_up(&mut self, why: String) -> Result<(), RecordError> {
+    fn give_up(&mut self, why: String) {
         self.sockets.clear(); // connections are refused from now on
         self.failed = Some(why);
-        Ok(())
     }
 
     fn take(
@@ -180,7 +188,7 @@ impl Outlet {
             }
             Say::Failed { why } => {
                 self.lost(recorder, &why)?;
-                self.give_up(why)?;
+                self.give_up(why);
             }
         }
         Ok(())
@@ -198,7 +206,7 @@ impl Outlet {
         // Recorded before it can allow anything.
         let uid = rustix::process::getuid().as_raw();
         recorder.append(None, EventKind::PolicyChanged { added: vec![rule], uid })?;
-        self.birth.settings.rules.push(parsed.clone());
+        self.added.push(parsed.clone());
         if let Some(gateway) = &self.gateway
             && let Err(e) = gateway.send_now(&Hear::Allow(vec![parsed]), &[])
         {
@@ -233,11 +241,11 @@ impl Outlet {
         let until = Instant::now() + GRACE;
         while let Some(gateway) = &self.gateway {
             let left = until.saturating_duration_since(Instant::now());
-            let wait = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let wait = timespec(left);
             match poll(&mut [PollFd::from_borrowed_fd(gateway.as_fd(), PollFlags::IN)], Some(&wait)) {
                 Ok(0) => self.lost(recorder, "the gateway did not end in time")?,
                 Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => self.turn(&[PollFlags::IN], recorder, &owner)?,
+                Ok(_) => self.hear(recorder, &owner)?,
                 Err(e) => return Err(RecordError::Processes(e.into())),
             }
         }
@@ -266,7 +274,7 @@ fn keep(
         let Some(file) = there.then(|| files.next()).flatten() else { return Ok(None) };
         let mut file = std::fs::File::from(file);
         io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
-        Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT))?))
+        Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT as u64))?))
     };
     Ok((next(kept.sent)?, next(kept.received)?))
 }

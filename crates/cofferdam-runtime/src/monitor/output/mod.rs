@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 use cofferdam_core::event::{CommandOutput, Counted, EventKind, Source, Stream};
 use cofferdam_evidence::Striker;
 use cofferdam_sys::seccomp::Notification;
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
+use super::timespec;
 pub use error::OutputError;
 use file::{Held, Read};
 use flow::CHUNK;
@@ -273,8 +273,7 @@ impl Outputs {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<Vec<(u64, EventFlags)>, OutputError> {
-        let timeout = timeout.unwrap_or_default();
-        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        let timeout = timespec(timeout.unwrap_or_default());
         let mut events = [MaybeUninit::<Event>::uninit(); TURN];
         match epoll::wait(&self.shared.epoll, &mut events, Some(&timeout)) {
             Ok((ready, _)) => Ok(ready.iter().map(|e| (e.data.u64(), e.flags)).collect()),

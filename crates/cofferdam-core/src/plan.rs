@@ -101,6 +101,8 @@ pub struct EnclosurePlan {
 }
 
 impl EnclosurePlan {
+    /// Most bytes of a host's file that a [`Mount::Bundle`] begins with.
+    pub const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
     /// Most addresses of `listen` that are served: with the other descriptors of a run they pass in one message
     /// (`SCM_MAX_FD` of `unix(7)` is 253).
     pub const MOST_LISTENERS: usize = 240;

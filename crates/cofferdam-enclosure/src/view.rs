@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::plan::{Access, Form, Mount};
+use cofferdam_core::plan::{Access, EnclosurePlan, Form, Mount};
 use cofferdam_sys::mounts::{NODEV, NOSUID, RDONLY, set_attributes};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx, symlinkat,
@@ -22,6 +22,7 @@ use rustix::mount::{
 };
 
 use crate::error::{Doing, EnclosureError, Step};
+use crate::regular::open_regular;
 
 /// Device nodes of the minimal /dev.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
@@ -33,9 +34,6 @@ pub(crate) struct View {
     /// Where the enclosure's own files lie, and how many there are; each is attached by itself and read-only.
     scratch: Option<(OwnedFd, u32)>,
 }
-
-/// Most bytes of a host's file of certificates.
-const LARGEST_BUNDLE: u64 = 16 * 1024 * 1024;
 
 impl View {
     /// An empty root with /dev, /proc and nothing else. Needs the new namespaces.
@@ -331,14 +329,12 @@ impl View {
 
 /// A regular file of the host, whatever may have taken its place since the plan was made.
 fn bundle_of_host(path: &Bytes) -> io::Result<io::Take<File>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(CWD, path.as_path(), flags, Mode::empty())?);
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > LARGEST_BUNDLE {
-        let why = format!("{} is no file of certificates: not regular, or over 16 MiB", path.as_path().display());
+    let file = open_regular(path.as_path())?;
+    if file.metadata()?.len() > EnclosurePlan::LARGEST_BUNDLE {
+        let why = format!("{} is larger than 16 MiB", path.as_path().display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    Ok(file.take(LARGEST_BUNDLE))
+    Ok(file.take(EnclosurePlan::LARGEST_BUNDLE))
 }
 
 fn relative(path: &Bytes) -> &Path {

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use cofferdam_core::plan::RunPlan;
+use cofferdam_enclosure::open_regular;
 use cofferdam_evidence::{Refused, Secrets};
-use rustix::fs::{Mode, OFlags, open};
 
 use crate::plan::{Host, clean_configuration};
 
@@ -199,12 +199,8 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 
 /// The text of a configuration file that can be read.
 fn configuration(path: &Path) -> Option<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     // What the person cannot read, no command of theirs shows.
-    let file = std::fs::File::from(open(path, flags, Mode::empty()).ok()?);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = open_regular(path).ok()?;
     let mut text = Vec::new();
     file.take(MAX_CONFIGURATION).read_to_end(&mut text).ok()?;
     Some(text)

@@ -4,13 +4,12 @@
 //! a [`Mount::Bundle`] wherever its certificate belongs.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::plan::{Access, Form, Mount};
-use rustix::fs::{Mode, OFlags, open};
+use cofferdam_core::plan::{Access, EnclosurePlan, Form, Mount};
+use cofferdam_enclosure::open_regular;
 
 use crate::plan::{Host, INSIDE};
 
@@ -45,9 +44,6 @@ const NODE: &str = "NODE_EXTRA_CA_CERTS";
 
 /// Directories of configuration in which Chromium and Chrome look for what is decided for them.
 const CHROMIUM: &[&str] = &["/etc/chromium", "/etc/opt/chrome"];
-
-/// Most bytes of a file that the person names.
-const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -126,14 +122,12 @@ fn named(host: &Host, system: &BTreeSet<PathBuf>, notes: &mut Vec<String>) -> Op
 
 /// A regular file that is not too large.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(open(path, flags, Mode::empty())?);
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > LARGEST {
-        return Err(std::io::Error::other("it is no regular file, or over 16 MiB"));
+    let file = open_regular(path)?;
+    if file.metadata()?.len() > EnclosurePlan::LARGEST_BUNDLE {
+        return Err(std::io::Error::other("it is larger than 16 MiB"));
     }
     let mut text = Vec::new();
-    file.take(LARGEST).read_to_end(&mut text)?;
+    file.take(EnclosurePlan::LARGEST_BUNDLE).read_to_end(&mut text)?;
     Ok(text)
 }
 
@@ -218,7 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().canonicalize().unwrap();
         let pipe = home.join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         let mut notes = Vec::new();
         let stores = discover(&host(&home, &pipe), &mut notes);
         assert!(!stores.roots.contains(&Bytes::from(pipe.as_path())));

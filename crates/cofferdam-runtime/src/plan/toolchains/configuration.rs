@@ -1,6 +1,9 @@
 //! Configuration of toolchains: what of it comes in, and where a credential in it would be seen.
 
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+
+use cofferdam_enclosure::open_regular;
 
 /// Largest configuration file that is looked at, in bytes. A larger one stays outside.
 const LARGEST: u64 = 1 << 20;
@@ -56,8 +59,10 @@ pub(super) fn share(text: &[u8], keep: &[String]) -> Share {
 
 /// A regular file's content; `None` where it is something else, too large, or cannot be read.
 pub(super) fn read(path: &Path) -> Option<Vec<u8>> {
-    let meta = path.metadata().ok()?;
-    (meta.is_file() && meta.len() <= LARGEST).then(|| std::fs::read(path).ok()).flatten()
+    let file = open_regular(path).ok()?;
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= LARGEST).then_some(content)
 }
 
 /// The files below `base` that match a pattern, in which `*` stands for one whole name.

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
+use cofferdam_enclosure::open_regular;
 use cofferdam_evidence::{Bundle, MAX_BUNDLE, VerifierKey};
-use rustix::fs::{Mode, OFlags, open};
 use serde_json::json;
 
 use crate::commands::Answer;
@@ -74,14 +74,8 @@ pub(super) fn verify(path: &Path, key: Option<&VerifierKey>, json: bool, colour:
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens a file without waiting for the other end of a FIFO.
 fn regular(path: &Path) -> Result<File, Failure> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(open(path, flags, Mode::empty()).map_err(|e| unreadable(path, &e.into()))?);
-    if !file.metadata().map_err(|e| unreadable(path, &e))?.is_file() {
-        return Err(Failure::new(format!("{} is not a regular file", path.display())));
-    }
-    Ok(file)
+    open_regular(path).map_err(|e| unreadable(path, &e))
 }
 
 fn unreadable(path: &Path, e: &std::io::Error) -> Failure {

@@ -36,5 +36,5 @@ pub use error::GatewayError;
 pub use gateway::{Gateway, serve};
 pub use handle::Handle;
 pub use place::{Connection, Place};
-pub use settings::{Settings, Sockets};
+pub use settings::{Before, Settings, Sockets};
 pub use wire::{Hear, Kept, Ledger, Say};

@@ -65,8 +65,9 @@ impl Drop for Held<'_> {
 }
 
 impl Names {
-    pub(crate) fn new() -> Names {
-        Names::bounded(NAMES)
+    /// Where so many names have been given addresses already, by tables that are gone: theirs come to be used last.
+    pub(crate) fn after(names: u64) -> Names {
+        Names { last: (names % u64::from(LAST)) as u32, ..Names::bounded(NAMES) }
     }
 
     fn bounded(most: usize) -> Names {
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn both_addresses_stand_for_the_name_and_stay() {
-        let names = RefCell::new(Names::new());
+        let names = RefCell::new(Names::after(0));
         let (one, new) = names.borrow_mut().look_up("a.example").unwrap();
         assert!(new);
         let (two, _) = names.borrow_mut().look_up("b.example").unwrap();
@@ -166,6 +167,17 @@ mod tests {
         {
             assert_eq!(name_of(&names, other.parse().unwrap()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_table_gave_out_means_nothing_else_at_first() {
+        let mut earlier = Names::after(0);
+        let old: Vec<Synthetic> = ["a.example", "b.example"].map(|name| earlier.look_up(name).unwrap().0).to_vec();
+        let names = RefCell::new(Names::after(2));
+        assert!(!old.contains(&names.borrow_mut().look_up("c.example").unwrap().0));
+        assert_eq!(name_of(&names, old[1].v4.into()), None);
+        let mut wrapped = Names::after(u64::from(LAST));
+        assert_eq!(wrapped.look_up("d.example").unwrap().0, old[0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::scene::finish;
 use crate::support::{Scene, Server, has};
 
 /// Generous for a machine that runs all tests at once: a client that waits for an answer would take its own timeout.
@@ -9,10 +10,12 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// A client that prints what the server says, or the server's refusal.
 fn works_by_rule_and_is_told_without(program: &str, words: &[&str]) {
-    let scene = Scene::new();
-    if !has(program) {
-        return;
+    if has(program) {
+        works_in(&Scene::new(), program, words);
     }
+}
+
+fn works_in(scene: &Scene, program: &str, words: &[&str]) {
     let server = Server::http();
     let url = format!("http://{}/x", server.place());
     let words: Vec<String> = words.iter().map(|word| word.replace("URL", &url)).collect();
@@ -50,6 +53,55 @@ fn node_fetch() {
     let script = "fetch(process.argv[1], {method: 'POST', body: 'ping'})\
                   .then(async r => console.log(await r.text(), r.status))";
     works_by_rule_and_is_told_without("node", &["-e", script, "URL"]);
+}
+
+/// A client of a few lines, which `java` compiles itself.
+const JAVA: &str = "import java.net.URI; import java.net.http.*;
+public class Client { public static void main(String[] words) throws Exception {
+    var request = HttpRequest.newBuilder(URI.create(words[0])).POST(HttpRequest.BodyPublishers.ofString(\"ping\")).build();
+    var answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString());
+    System.out.println(answer.body() + \" \" + answer.statusCode()); } }
+";
+
+/// Without TLS it asks for HTTP/2 by `Upgrade: h2c`, which the server does not take up.
+#[test]
+fn java() {
+    let scene = Scene::new();
+    if has("javac") {
+        std::fs::write(scene.project.join("Client.java"), JAVA).unwrap();
+        works_in(&scene, "java", &["Client.java", "URL"]);
+    }
+}
+
+#[test]
+fn java_trusts_the_gateway_and_what_is_inside_cannot_change_whom_it_trusts() {
+    let scene = Scene::new();
+    if !has("javac") {
+        return;
+    }
+    std::fs::write(scene.project.join("Client.java"), JAVA).unwrap();
+    let told = scene.allowed(&["other.example"], &["java", "Client.java", "https://tls.example/x"]);
+    assert!(told.out().contains("coffer run --allow tls.example --purpose"), "{}", told.all());
+    assert!(told.out().trim().ends_with(" 403"), "{}", told.all());
+    // keytool checks the digest over all that is in it, and prints none of the numbers in the language of the machine.
+    let list = ["keytool", "-J-Duser.language=en", "-list", "-cacerts", "-storepass", "changeit"];
+    let got = scene.allowed(&["other.example"], &list);
+    assert!(got.code() == Some(0) && got.out().contains("cofferdam-"), "{}", got.all());
+    let outside = finish(
+        {
+            let mut command = scene.program(list[0]);
+            command.args(&list[1..]);
+            command
+        },
+        b"",
+    );
+    let entries = |said: &str| said.matches("trustedCertEntry").count();
+    assert_eq!(entries(&got.out()), entries(&outside.out()) + 1, "the host's own, and one");
+    let script = "f=$(readlink -f $(dirname $(dirname $(readlink -f $(command -v java))))/lib/security/cacerts); \
+                  cksum <$f; chmod u+w $f; echo x >$f; mv $f $f.old; rm -f $f; cksum <$f";
+    let got = scene.allowed(&["other.example"], &["sh", "-c", script]);
+    let sums: Vec<String> = got.out().lines().map(str::to_owned).collect();
+    assert!(sums.len() == 2 && sums[0] == sums[1], "{}", got.all());
 }
 
 #[test]

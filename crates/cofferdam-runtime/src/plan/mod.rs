@@ -3,6 +3,7 @@
 mod accounts;
 mod environment;
 mod identity;
+mod listeners;
 mod names;
 mod policy;
 mod project;
@@ -145,6 +146,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
         run,
@@ -161,10 +163,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             stdio: request.stdio,
             processes: request.processes,
             privileged_caller: host.uid == 0,
-            listen: Vec::new(),
+            listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots },
+        network: NetworkPlan { rules, roots: stores.roots, names: taken.names },
         record_typing: request.record_typing,
         from: None,
         notes,

@@ -186,6 +186,31 @@ fn a_person_allows_more_while_the_run_goes_on() {
     assert_eq!(late.code(), Some(125), "nothing is going on");
 }
 
+/// A kernel without nf_tables: there connections are not redirected but listened for.
+#[test]
+fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_words() {
+    let scene = Scene::new();
+    if !has("curl") {
+        return;
+    }
+    let server = Server::http();
+    let script = format!(
+        "curl -sS http://{}/x && echo && curl -sS http://no.example.com/ && \
+         curl -sS --connect-timeout 5 http://no.example.com:8080/",
+        server.place()
+    );
+    let mut command = scene.program(scene::hostile());
+    command.args(["without-netlink", "12", env!("CARGO_BIN_EXE_coffer"), "run", "--purpose", "x", "--allow"]);
+    command.args([&server.place(), "--", "sh", "-c", &script]);
+    let got = scene::finish(command, b"");
+    let said = got.out();
+    assert!(said.starts_with("hello \n"), "{}", got.all());
+    assert!(said.contains("Cofferdam refused GET http://no.example.com/"), "{}", got.all());
+    assert_eq!(got.code(), Some(7), "nobody listens at 8080: {}", got.all());
+    assert_eq!(events(&scene, "net.connect").len(), 1, "{}", got.all());
+    assert_eq!(events(&scene, "net.denied").len(), 1, "{}", got.all());
+}
+
 #[test]
 fn the_gateways_death_ends_connections_and_the_next_one_is_served_by_another() {
     let scene = Scene::new();

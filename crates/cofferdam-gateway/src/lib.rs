@@ -35,6 +35,7 @@ pub use authority::Authority;
 pub use error::GatewayError;
 pub use gateway::{Gateway, serve};
 pub use handle::Handle;
+pub use names::is_synthetic;
 pub use place::{Connection, Place};
 pub use settings::{Settings, Sockets};
 pub use wire::{Hear, Kept, Ledger, Say};

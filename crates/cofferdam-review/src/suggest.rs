@@ -205,10 +205,8 @@ mod tests {
             method: method.map(str::to_owned),
             path: method.map(|_| "/p".to_owned()),
             reason: "no-rule".to_owned(),
-            detail: String::new(),
-            rule: None,
             allow: allow.map(str::to_owned),
-            connection: None,
+            ..NetDenied::default()
         })
     }
 

@@ -62,6 +62,7 @@ fn ended() -> EventKind {
         ignored: 0,
         execs: 4,
         memory: None,
+        network: None,
         files: None,
     })
 }

@@ -176,6 +176,7 @@ impl Session {
             ignored: 0,
             execs: self.events.iter().filter(|e| matches!(e.what, EventKind::ProcessExec(_))).count() as u64,
             memory: None,
+            network: None,
         });
         self.push(Some((0, Link::Parent)), what);
     }

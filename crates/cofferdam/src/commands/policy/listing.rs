@@ -115,17 +115,7 @@ pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
 
 /// A rule's facts.
 pub fn facts(rule: &Rule, now: Timestamp) -> Value {
-    json!({
-        "id": rule.id,
-        "host": rule.host.to_string(),
-        "port": rule.port,
-        "scheme": rule.scheme,
-        "methods": rule.methods,
-        "paths": rule.paths.as_ref().map(|paths| paths.iter().map(|path| path.as_str()).collect::<Vec<_>>()),
-        "tls": rule.tls,
-        "record": rule.record,
-        "purpose": rule.purpose,
-        "expires": rule.expires,
-        "expired": rule.is_expired(now),
-    })
+    let mut facts = json!(rule);
+    facts["expired"] = rule.is_expired(now).into();
+    facts
 }

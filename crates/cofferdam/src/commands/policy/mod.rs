@@ -9,8 +9,8 @@ mod trust;
 
 use std::path::Path;
 
-use cofferdam_policy::{Layer, Layers, Places, Policy, Style, TrustStore};
-use cofferdam_runtime::plan::{Host, project_root};
+use cofferdam_policy::{Layer, Layers, Places, Policy, Style};
+use cofferdam_runtime::plan::{Host, project_root, trust_store};
 
 use super::Answer;
 use crate::failure::Failure;
@@ -70,7 +70,7 @@ fn read() -> Result<Read, Failure> {
 fn places(host: &Host) -> Result<Places, Failure> {
     let store = crate::host::store(host);
     let project = project_root(host, &store)?;
-    Ok(Places { person: crate::host::person_policy(host), project, trust: TrustStore::at(store.root().join("trust")) })
+    Ok(Places { person: crate::host::person_policy(host), project, trust: trust_store(&store) })
 }
 
 /// Says in a line why the project's layer contributes nothing, where it does not.

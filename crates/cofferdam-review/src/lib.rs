@@ -11,7 +11,7 @@ pub mod export;
 mod filter;
 mod heads;
 pub mod index;
-mod network;
+pub mod network;
 mod page;
 mod parse;
 mod shell;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use cofferdam_core::event::{BlobRef, ExitSource, PromptSource, Stream};
 use cofferdam_core::{Bytes, Timestamp};
 
+use super::traffic::Traffic;
+
 /// One thing that happened, at the top level.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -101,6 +103,8 @@ pub struct Command {
     pub files: Changes,
     /// What its tests said.
     pub tests: Vec<Tests>,
+    /// What it, and processes below it, let out or tried to.
+    pub network: Traffic,
     /// Processes that it started.
     pub below: Below,
 }
@@ -118,7 +122,8 @@ impl Command {
 
     /// Nothing of it needs a reader: it only looked around.
     pub fn is_boring(&self) -> bool {
-        self.reads && self.tests.is_empty() && self.files.is_empty() && self.end.is_some() && !self.failed()
+        let nothing_else = self.tests.is_empty() && self.files.is_empty() && self.network.is_empty();
+        self.reads && nothing_else && self.end.is_some() && !self.failed()
     }
 }
 

@@ -27,6 +27,7 @@ pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, R
 pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
 pub use render::{Layout, Theme};
+pub use traffic::{Totals, Traffic};
 
 use crate::{Result, Tail, parse};
 
@@ -55,6 +56,8 @@ pub struct Story {
     pub changed: u64,
     /// Paths that changed and hold what they held before the run.
     pub reverted: u64,
+    /// What the network came to.
+    pub network: Totals,
     /// Bytes at the end of the log that are no whole line.
     pub torn: u64,
     /// Entries before the time that the reader asked for.

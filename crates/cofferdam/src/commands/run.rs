@@ -222,7 +222,7 @@ fn network_lines(network: &NetworkSummary) -> Vec<String> {
         parts.push(format!("{} denied", totals.denied));
     }
     if let Some(datagrams @ 1..) = totals.datagrams {
-        parts.push(format!("{} found no way out", output::counted(datagrams, "datagram")));
+        parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
     }
     let mut out = vec![format!("  network     {}", parts.join(", "))];
     for denied in network.denied.iter().take(DENIALS) {

@@ -5,6 +5,7 @@
 
 mod argv;
 pub mod blame;
+pub mod document;
 mod error;
 mod event_line;
 pub mod export;

@@ -120,6 +120,15 @@ impl Collector {
         }
     }
 
+    /// The command that an event belongs to by its cause, the agent's own among them; `None` where none is known.
+    pub fn command_of(&self, cause: Option<u64>) -> Option<&Command> {
+        match self.owner(Some(cause?)) {
+            Owner::Root => self.story.root.as_ref(),
+            Owner::Entry(at) => self.story.entries.get(at as usize)?.command(),
+            Owner::Beyond => None,
+        }
+    }
+
     /// Counts a line that is no event this version knows.
     pub fn unread(&mut self) {
         self.story.unread += 1;

@@ -20,7 +20,7 @@ mod traffic;
 use std::path::Path;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EndReason, RunEnded, RunStarted};
+use cofferdam_core::event::{EndReason, Event, RunEnded, RunStarted};
 
 pub use collect::{Collector, Place};
 pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
@@ -70,11 +70,22 @@ impl Story {
     /// # Errors
     /// Where the log cannot be opened or read. Lines in it that do not read are counted.
     pub fn read(evidence: &Path) -> Result<Story> {
+        Story::read_watched(evidence, |_, _| {})
+    }
+
+    /// As [`Story::read`]; `watch` sees each event before the story takes it.
+    ///
+    /// # Errors
+    /// As [`Story::read`].
+    pub fn read_watched(evidence: &Path, mut watch: impl FnMut(&Collector, &Event)) -> Result<Story> {
         let mut collector = Collector::default();
         let mut tail = Tail::open(evidence)?;
         while let Some(line) = tail.next_line()? {
             match parse(line) {
-                Some(event) => drop(collector.push(event)),
+                Some(event) => {
+                    watch(&collector, &event);
+                    collector.push(event);
+                }
                 None => collector.unread(),
             }
         }

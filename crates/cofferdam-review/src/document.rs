@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cofferdam_core::event::RuleRef;
 use cofferdam_core::{RunId, Timestamp};
-use cofferdam_policy::host::Host;
+use cofferdam_policy::host::{Host, in_authority};
 use cofferdam_policy::{Policy, Request, Rule, Scheme};
 use serde::Serialize;
 
 use crate::index::{Times, Use};
 
-/// Most names of programs, methods and hosts that are told of one row.
+/// Most names of programs, methods and endpoints that are told of one row.
 const NAMED: usize = 12;
 
 /// How something was used, in all runs together.
@@ -26,8 +26,8 @@ pub struct Usage {
     pub programs: BTreeSet<String>,
     /// The methods of requests; a bounded number.
     pub methods: BTreeSet<String>,
-    /// The hosts; a bounded number.
-    pub hosts: BTreeSet<String>,
+    /// Hosts with their ports; a bounded number.
+    pub endpoints: BTreeSet<String>,
     #[serde(skip)]
     last_run: Option<RunId>,
 }
@@ -41,9 +41,13 @@ impl Usage {
         }
         self.times += times.count;
         self.last = self.last.max(Some(times.last));
-        for (names, name) in
-            [(&mut self.programs, &used.program), (&mut self.methods, &used.method), (&mut self.hosts, &used.host)]
-        {
+        let endpoint = match used.host.as_str() {
+            "" => String::new(),
+            host => format!("{}:{}", in_authority(host), used.port),
+        };
+        let names =
+            [(&mut self.programs, &used.program), (&mut self.methods, &used.method), (&mut self.endpoints, &endpoint)];
+        for (names, name) in names {
             if !name.is_empty() && names.len() < NAMED {
                 names.insert(name.clone());
             }

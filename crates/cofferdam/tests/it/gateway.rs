@@ -9,7 +9,7 @@ use crate::support::scene::{self, finish};
 use crate::support::{Finished, Scene, Server, eventually};
 
 /// Whether curl is there; these tests say nothing without it.
-fn has_curl(scene: &Scene) -> bool {
+pub fn has_curl(scene: &Scene) -> bool {
     let there = scene.program("sh").args(["-c", "command -v curl"]).output().unwrap().status.success();
     if !there {
         eprintln!("not proven on this machine: there is no curl");

@@ -63,7 +63,7 @@ impl Listing<'_> {
 }
 
 /// `policy.toml:12`, with the rule's name.
-fn at(rule: &Rule) -> String {
+pub fn at(rule: &Rule) -> String {
     let place = match &rule.id.file {
         Some(file) => {
             let name = file.file_name().unwrap_or(file.as_os_str());
@@ -75,7 +75,7 @@ fn at(rule: &Rule) -> String {
 }
 
 /// What a rule allows, a path a line.
-fn allows(rule: &Rule) -> Vec<String> {
+pub fn allows(rule: &Rule) -> Vec<String> {
     let what = match (&rule.methods, rule.scheme, rule.tls) {
         (Some(methods), ..) => methods.join(", "),
         (None, Some(Scheme::Tcp), _) => "anything over TCP".to_owned(),

@@ -1,6 +1,7 @@
 //! `coffer policy`: which rules there are, what is wrong with them, what they would decide, and whose they are.
 
 mod check;
+mod document;
 pub(super) mod explain;
 mod listing;
 mod show;
@@ -32,6 +33,8 @@ enum Action {
     Show(show::ShowArgs),
     /// Say what the policy decides about a URL or host, and which rule decides
     Explain(explain::ExplainArgs),
+    /// Say what needs the network, for which purpose, and when it was last used
+    Document(document::DocumentArgs),
     /// Propose the least rules that a run needed
     Suggest(suggest::SuggestArgs),
     /// Trust the project's policy file as it is now
@@ -44,6 +47,7 @@ pub fn policy(args: &PolicyArgs, colour: Colour) -> Answer {
         Action::Check(args) => check::check(args, colour),
         Action::Show(args) => show::show(args, colour),
         Action::Explain(args) => explain::explain(args, colour),
+        Action::Document(args) => document::document(args, colour),
         Action::Suggest(args) => suggest::suggest(args),
         Action::Trust(args) => trust::trust(args, colour),
     }

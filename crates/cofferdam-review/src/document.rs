@@ -1,6 +1,6 @@
 //! What needs the network, for which purpose, and when it was last used: the rules of a policy beside what runs recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cofferdam_core::event::RuleRef;
 use cofferdam_core::{RunId, Timestamp};
@@ -115,7 +115,8 @@ pub struct Documents<'p> {
     /// What was refused before this is left out.
     since: Timestamp,
     used: Vec<Usage>,
-    former: BTreeMap<(String, Option<Vec<u8>>, Option<String>, String), Former>,
+    /// By the rule without its line, and by purpose.
+    former: HashMap<(RuleRef, String), Former>,
     refused: BTreeMap<(String, u16, String, String), Refused>,
 }
 
@@ -123,7 +124,7 @@ impl<'p> Documents<'p> {
     /// For a policy; of what was refused only what came since a time.
     pub fn new(policy: &'p Policy, since: Timestamp) -> Documents<'p> {
         let used = vec![Usage::default(); policy.rules().len()];
-        Documents { policy, since, used, former: BTreeMap::new(), refused: BTreeMap::new() }
+        Documents { policy, since, used, former: HashMap::new(), refused: BTreeMap::new() }
     }
 
     /// Takes what one run used the network for, and what was refused to it.
@@ -141,8 +142,7 @@ impl<'p> Documents<'p> {
     }
 
     fn former(&mut self, run: &RunId, rule: &RuleRef, used: &Use, times: Times) {
-        let file = rule.file.as_ref().map(|file| file.0.clone());
-        let key = (rule.layer.clone(), file, rule.name.clone(), used.purpose.clone());
+        let key = (RuleRef { line: 0, ..rule.clone() }, used.purpose.clone());
         let former = self.former.entry(key).or_insert_with(|| Former {
             rule: rule.clone(),
             purpose: used.purpose.clone(),
@@ -183,7 +183,7 @@ impl<'p> Documents<'p> {
     pub fn finish(self) -> Document<'p> {
         let operations = self.policy.rules().iter().zip(self.used).map(|(rule, used)| Operation { rule, used });
         let mut former: Vec<Former> = self.former.into_values().collect();
-        former.sort_by_key(|former| std::cmp::Reverse(former.used.last));
+        former.sort_by(|a, b| b.used.last.cmp(&a.used.last).then_with(|| a.purpose.cmp(&b.purpose)));
         let mut refused: Vec<Refused> = self.refused.into_values().collect();
         refused.sort_by_key(|refused| std::cmp::Reverse(refused.used.last));
         Document { operations: operations.collect(), former, refused }

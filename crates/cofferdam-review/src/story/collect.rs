@@ -11,7 +11,7 @@ use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
 use super::traffic::{OF_RUN, Slot, Traffic};
-use crate::argv::{self, Shown, of_exec};
+use crate::argv::{self, of_exec};
 use crate::network;
 use crate::text;
 
@@ -180,7 +180,7 @@ impl Collector {
             if !shown.tool {
                 self.drivers.insert(seq);
             }
-            self.story.root = Some(command(event, exec, shown));
+            self.story.root = Some(Command::begun(event, exec, shown));
             self.owners.push((seq, Owner::Root));
             return Place::Top;
         }
@@ -228,7 +228,7 @@ impl Collector {
         if shown.agent {
             self.drivers.insert(seq);
         }
-        let mut command = command(event, exec, shown);
+        let mut command = Command::begun(event, exec, shown);
         command.reads &= !foreign;
         self.commands += 1;
         self.own(seq, Owner::Entry(u32::try_from(self.story.entries.len()).unwrap_or(u32::MAX)));
@@ -392,20 +392,6 @@ impl Collector {
             Some(command) => Place::Below(command.seq),
             None => Place::Top,
         }
-    }
-}
-
-fn command(event: &Event, exec: &ProcessExec, shown: Shown) -> Command {
-    Command {
-        seq: event.seq,
-        image: event.seq,
-        pid: exec.pid,
-        time: event.time,
-        text: shown.text,
-        name: shown.name,
-        reads: shown.reads,
-        asks: shown.asks,
-        ..Command::default()
     }
 }
 

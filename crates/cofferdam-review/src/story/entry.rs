@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_core::event::{BlobRef, ExitSource, PromptSource, Stream};
+use cofferdam_core::event::{BlobRef, Event, ExitSource, ProcessExec, PromptSource, Stream};
 use cofferdam_core::{Bytes, Timestamp};
 
 use super::traffic::Traffic;
+use crate::argv::Shown;
 
 /// One thing that happened, at the top level.
 #[derive(Clone, Debug)]
@@ -110,6 +111,21 @@ pub struct Command {
 }
 
 impl Command {
+    /// As its `process.exec` begins it.
+    pub(super) fn begun(event: &Event, exec: &ProcessExec, shown: Shown) -> Command {
+        Command {
+            seq: event.seq,
+            image: event.seq,
+            pid: exec.pid,
+            time: event.time,
+            text: shown.text,
+            name: shown.name,
+            reads: shown.reads,
+            asks: shown.asks,
+            ..Command::default()
+        }
+    }
+
     /// It ended, and not well.
     pub fn failed(&self) -> bool {
         self.tests.iter().any(|t| t.failed > 0) || self.end.is_some_and(|end| end.failed(self.asks))

@@ -15,6 +15,7 @@ mod items;
 mod lines;
 mod rank;
 mod render;
+mod totals;
 mod traffic;
 
 use std::path::Path;
@@ -27,7 +28,8 @@ pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, R
 pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
 pub use render::{Layout, Theme};
-pub use traffic::{Totals, Traffic};
+pub use totals::Totals;
+pub use traffic::Traffic;
 
 use crate::{Result, Tail, parse};
 

@@ -207,6 +207,21 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it is inside.
+    pub fn target(&self) -> &Bytes {
+        match self {
+            Mount::Bind { target, .. }
+            | Mount::Overlay { target, .. }
+            | Mount::Tmpfs { target, .. }
+            | Mount::Hidden { target, .. }
+            | Mount::Symlink { target, .. }
+            | Mount::File { target, .. }
+            | Mount::Bundle { target, .. } => target,
+        }
+    }
+}
+
 /// What a file of certificates looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -216,6 +231,8 @@ pub enum Form {
     Pem,
     /// A managed policy of Chromium and Chrome (`CACertificates` of the Chrome Enterprise policy list).
     Chromium,
+    /// Java's `cacerts`, a JKS, of the certificates of the host's file, which is a JKS or PEM.
+    JavaKeystore,
 }
 
 impl Form {

@@ -149,6 +149,8 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let git = identity::git_config(host);
     mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
     mounts.extend(stores.mounts);
+    let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
+    mounts.extend(java);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);

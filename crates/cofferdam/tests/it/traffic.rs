@@ -2,31 +2,20 @@
 
 use serde_json::Value;
 
-use crate::gateway::has_curl;
 use crate::support::scene::finish;
-use crate::support::{Finished, Scene, Server, evidence::Evidence};
-
-/// `coffer` with these words, to its end.
-fn coffer(scene: &Scene, words: &[&str]) -> Finished {
-    let mut command = scene.coffer();
-    command.args(words);
-    finish(command, b"")
-}
+use crate::support::{Finished, Scene, Server, evidence::Evidence, has};
 
 fn run(scene: &Scene, words: &[&str]) -> Finished {
-    coffer(scene, &[&["run", "--quiet", "--"], words].concat())
+    scene.finished(&[&["run", "--quiet", "--"], words].concat())
 }
 
 /// The person's policy, for a server and a host that nobody asks for.
 fn with_policy(scene: &Scene, server: &Server) {
-    let directory = scene.home.join(".config/cofferdam");
-    std::fs::create_dir_all(&directory).unwrap();
-    let text = format!(
+    scene.policy(&format!(
         "version = 1\n[[network.allow]]\nhost = \"{}\"\npurpose = \"read notes\"\nname = \"notes\"\n\
          [[network.allow]]\nhost = \"*.unused.example\"\npurpose = \"nobody knows\"\n",
         server.place()
-    );
-    std::fs::write(directory.join("policy.toml"), text).unwrap();
+    ));
 }
 
 /// A run in which curl is allowed two requests and refused one, by a program with a hostile name.
@@ -43,13 +32,13 @@ fn reaching(scene: &Scene, server: &Server) -> Finished {
 #[test]
 fn the_story_tells_the_network_below_its_command_and_totals_above() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
     let got = reaching(&scene, &server);
     assert_eq!((got.code(), server.heard().len()), (Some(0), 2), "{}", got.all());
-    let story = coffer(&scene, &["log"]).out();
+    let story = scene.finished(&["log"]).out();
     let lines: Vec<&str> = story.lines().map(str::trim).collect();
     assert!(lines[3].starts_with("2 requests to 1 host, ") && lines[3].contains("1 denied (refused.example: no-rule)"));
     let curl = lines.iter().position(|line| line.contains(" curl -sS ")).unwrap();
@@ -58,23 +47,23 @@ fn the_story_tells_the_network_below_its_command_and_totals_above() {
     let hostile = lines.iter().position(|line| line.contains("'./a|`b`<i>'")).unwrap();
     assert!(lines[hostile..].iter().any(|line| line.starts_with("denied GET http://refused.example/x")), "{story}");
     let number = lines[curl].split_whitespace().next().unwrap();
-    let page = coffer(&scene, &["log", "--command", number]).out();
+    let page = scene.finished(&["log", "--command", number]).out();
     assert_eq!(page.matches(&format!("GET http://{}/a/", server.place())).count(), 2, "{page}");
     assert!(!page.contains("refused.example"), "{page}");
-    let listed = coffer(&scene, &["list"]).out();
+    let listed = scene.finished(&["list"]).out();
     let cells = |n: usize| listed.lines().nth(n).unwrap().split_whitespace().last().unwrap().to_owned();
     assert_eq!((cells(0), cells(1)), ("DENIED".to_owned(), "1".to_owned()), "{listed}");
-    let stats = coffer(&scene, &["stats"]).out();
+    let stats = scene.finished(&["stats"]).out();
     assert!(stats.contains("refused.example: once, in 1 run"), "{stats}");
     for (kinds, wanted) in [("net,http", "http.exchange"), ("net", "net.denied")] {
-        let events = coffer(&scene, &["log", "--kind", kinds]).out();
+        let events = scene.finished(&["log", "--kind", kinds]).out();
         assert!(events.contains(wanted) && !events.contains("process."), "{kinds}: {events}");
     }
     for text in ["refused.example", "read notes", "a 2"] {
-        let hits = coffer(&scene, &["log", "--search", text]).out();
+        let hits = scene.finished(&["log", "--search", text]).out();
         assert!(hits.contains("network: "), "{text}: {hits}");
     }
-    let ocsf = coffer(&scene, &["export", "-f", "ocsf"]).out();
+    let ocsf = scene.finished(&["export", "-f", "ocsf"]).out();
     let classes: Vec<u64> =
         ocsf.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["class_uid"].as_u64().unwrap()).collect();
     assert!([4001, 4002, 4003].iter().all(|class| classes.contains(class)), "{classes:?}");
@@ -83,22 +72,22 @@ fn the_story_tells_the_network_below_its_command_and_totals_above() {
 #[test]
 fn the_document_of_a_policy_says_what_was_used_and_what_was_not() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
     reaching(&scene, &server);
-    let facts: Value = serde_json::from_str(&coffer(&scene, &["policy", "document", "--json"]).out()).unwrap();
+    let facts: Value = serde_json::from_str(&scene.finished(&["policy", "document", "--json"]).out()).unwrap();
     let [notes, unused] = [&facts["operations"][0], &facts["operations"][1]];
     assert_eq!((&notes["rule"]["purpose"], &notes["used"]["times"]), (&"read notes".into(), &2.into()));
     assert_eq!((&notes["used"]["runs"], &notes["used"]["programs"]), (&1.into(), &serde_json::json!(["curl"])));
     assert_eq!((&notes["unused"], &unused["unused"]), (&false.into(), &true.into()));
     assert_eq!(facts["refused"][0]["host"], "refused.example");
     assert_eq!(facts["former"], serde_json::json!([]));
-    let text = coffer(&scene, &["policy", "document"]).out();
+    let text = scene.finished(&["policy", "document"]).out();
     assert!(text.contains("never: can it go?") && text.contains("http://refused.example:80"), "{text}");
     // A name from inside ends no cell and makes no markup.
-    let markdown = coffer(&scene, &["policy", "document", "--markdown"]).out();
+    let markdown = scene.finished(&["policy", "document", "--markdown"]).out();
     let cells = |line: &str| line.replace("\\|", "").matches('|').count();
     let row = markdown.lines().find(|line| line.contains("refused.example")).unwrap();
     let head = markdown.lines().find(|line| line.contains("To allow it")).unwrap();
@@ -106,7 +95,7 @@ fn the_document_of_a_policy_says_what_was_used_and_what_was_not() {
     assert!(row.contains("``a\\|`b`<i>``"), "{markdown}");
     // What the policy says no more.
     std::fs::remove_file(scene.home.join(".config/cofferdam/policy.toml")).unwrap();
-    let facts: Value = serde_json::from_str(&coffer(&scene, &["policy", "document", "--json"]).out()).unwrap();
+    let facts: Value = serde_json::from_str(&scene.finished(&["policy", "document", "--json"]).out()).unwrap();
     assert_eq!(facts["operations"], serde_json::json!([]));
     assert_eq!(
         (&facts["former"][0]["purpose"], &facts["former"][0]["used"]["times"]),
@@ -162,11 +151,10 @@ fn a_flood_of_datagrams_fills_no_log_and_hides_nothing() {
 #[test]
 fn looking_up_a_name_is_no_datagram() {
     let scene = Scene::new();
-    let got = run(&scene, &["sh", "-c", "command -v getent >&2 && exec getent ahosts some.example"]);
-    if got.code() != Some(0) {
-        eprintln!("not proven on this machine: there is no getent: {}", got.all());
+    if !has("getent") {
         return;
     }
+    let got = run(&scene, &["getent", "ahosts", "some.example"]);
     assert!(got.out().contains("198.18.0."), "{}", got.all());
     assert_eq!(totals(&Evidence::of(&scene)), Value::Null);
 }

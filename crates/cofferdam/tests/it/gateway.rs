@@ -190,7 +190,7 @@ fn a_person_allows_more_while_the_run_goes_on() {
 #[test]
 fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_words() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -202,7 +202,7 @@ fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_w
     let mut command = scene.program(scene::hostile());
     command.args(["without-netlink", "12", env!("CARGO_BIN_EXE_coffer"), "run", "--purpose", "x", "--allow"]);
     command.args([&server.place(), "--", "sh", "-c", &script]);
-    let got = finish(command, b"");
+    let got = scene::finish(command, b"");
     let said = got.out();
     assert!(said.starts_with("hello \n"), "{}", got.all());
     assert!(said.contains("Cofferdam refused GET http://no.example.com/"), "{}", got.all());

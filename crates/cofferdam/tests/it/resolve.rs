@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::scene::finish;
-use crate::support::{Finished, Scene, Server};
+use crate::support::{Finished, Scene, Server, has};
 
 /// A person whose policy names npm, and whose npm is configured, with a password, for a registry of this machine.
 struct Person {
@@ -15,8 +14,7 @@ impl Person {
     fn new() -> Person {
         let person = Person { scene: Scene::new(), registry: Server::http() };
         let policy = "version = 1\n[packages]\nregistries = [\"npm\"]\n";
-        std::fs::create_dir_all(person.scene.home.join(".config/cofferdam")).unwrap();
-        std::fs::write(person.scene.home.join(".config/cofferdam/policy.toml"), policy).unwrap();
+        person.scene.policy(policy);
         let place = person.registry.place();
         std::fs::write(
             person.scene.home.join(".npmrc"),
@@ -27,25 +25,14 @@ impl Person {
     }
 
     fn coffer(&self, words: &[&str]) -> Finished {
-        let mut command = self.scene.coffer();
-        command.args(words);
-        finish(command, b"")
+        self.scene.finished(words)
     }
-}
-
-/// curl that says the status alone; without curl these tests say nothing.
-fn has_curl(scene: &Scene) -> bool {
-    let there = scene.program("sh").args(["-c", "command -v curl"]).output().unwrap().status.success();
-    if !there {
-        eprintln!("not proven on this machine: there is no curl");
-    }
-    there
 }
 
 #[test]
 fn registries_are_open_to_runs_that_resolve_alone_and_only_to_be_read() {
     let person = Person::new();
-    if !has_curl(&person.scene) {
+    if !has("curl") {
         return;
     }
     let place = person.registry.place();
@@ -107,18 +94,12 @@ fn a_projects_own_configuration_names_no_registry() {
 #[test]
 fn without_registries_in_policy_there_is_nothing_to_resolve_from() {
     let scene = Scene::new();
-    let mut command = scene.coffer();
-    command.args(["run", "--resolve", "--", "true"]);
-    let got = finish(command, b"");
+    let got = scene.finished(&["run", "--resolve", "--", "true"]);
     assert_eq!(got.code(), Some(125), "{}", got.all());
     let said = String::from_utf8_lossy(&got.stderr).into_owned();
     assert!(said.contains("policy names no registries") && said.contains("registries = [\"npm\"]"), "{said}");
-    std::fs::create_dir_all(scene.home.join(".config/cofferdam")).unwrap();
-    let policy = scene.home.join(".config/cofferdam/policy.toml");
-    std::fs::write(&policy, "version = 1\n[packages]\nregistries = [\"nmp\"]\nregistry = 1\n").unwrap();
-    let mut check = scene.coffer();
-    check.args(["policy", "check"]);
-    let said = finish(check, b"").all();
+    scene.policy("version = 1\n[packages]\nregistries = [\"nmp\"]\nregistry = 1\n");
+    let said = scene.finished(&["policy", "check"]).all();
     assert!(
         said.contains("it can be `npm`, `pypi`, `crates`, `go`") && said.contains("did you mean `registries`?"),
         "{said}"

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cofferdam_core::event::RuleRef;
 use cofferdam_core::{RunId, Timestamp};
 use cofferdam_policy::host::{Host, in_authority};
-use cofferdam_policy::{Policy, Request, Rule, Scheme};
+use cofferdam_policy::{LayerKind, Policy, Request, Rule, Scheme};
 use serde::Serialize;
 
 use crate::index::{Times, Use};
@@ -176,7 +176,9 @@ impl<'p> Documents<'p> {
         let method = (!used.method.is_empty()).then_some(used.method.as_str());
         let now = Timestamp::now();
         let request = Request { scheme: *scheme, host: &used.host, port: used.port, method, path: None, now };
-        self.policy.decide(&request).allowed
+        let decision = self.policy.decide(&request);
+        // What resolves is asked last, and of runs that resolve only.
+        decision.allowed && decision.rule.is_some_and(|rule| rule.id.layer != LayerKind::Resolve)
     }
 
     /// The document.
@@ -216,7 +218,7 @@ fn find(rules: &[Rule], recorded: &RuleRef, used: &Use) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use cofferdam_core::Bytes;
-    use cofferdam_policy::{Layer, LayerKind, Source, parse};
+    use cofferdam_policy::{Layer, Source, parse};
 
     use super::*;
 

@@ -50,7 +50,7 @@ pub struct DocumentArgs {
 
 /// Says what needs the network, for which purpose, and when it was last used.
 pub fn document(args: &DocumentArgs, colour: Colour) -> Answer {
-    let Read { host, places, layers, policy } = super::read(true)?;
+    let Read { host, places, layers, policy } = super::read_all()?;
     let now = Timestamp::now();
     let since = cofferdam_review::since(&args.since, now)?;
     let store = host::store(&host);

@@ -65,11 +65,20 @@ struct Read {
 /// Reads the layers of the current project, and makes a policy of those that count; of a run that resolves where that is
 /// asked for.
 fn read(resolve: bool) -> Result<Read, Failure> {
+    read_where(|_| resolve)
+}
+
+/// As [`read`], with the rules of runs that resolve where policy names registries.
+fn read_all() -> Result<Read, Failure> {
+    read_where(|layers| !layers.registries().is_empty())
+}
+
+fn read_where(resolve: impl FnOnce(&Layers) -> bool) -> Result<Read, Failure> {
     let host = crate::host::host()?;
     let places = places(&host)?;
     let layers = Layers::read(&places)?;
     let mut asked = Layer::default();
-    if resolve {
+    if resolve(&layers) {
         let mut notes = Vec::new();
         asked.rules = resolving(&host, &layers, &mut notes).map_err(no_plan)?;
         notes.iter().for_each(|note| output::complain(&output::visible(note.as_bytes())));

@@ -281,6 +281,11 @@ impl Commands {
         std::mem::take(&mut self.refused)
     }
 
+    /// Nothing has a route out here, TCP neither: the counters do not tell datagrams from it.
+    pub(super) fn without_routes(&mut self) {
+        self.counters = Counters::default();
+    }
+
     /// Datagrams that found no way out; `None` where that is not known.
     pub(super) fn datagrams(&self) -> Option<u64> {
         self.counters.unrouted().map(|unrouted| self.datagrams.of(unrouted))

@@ -68,7 +68,7 @@ fn denied(address: SocketAddr) -> NetDenied {
 }
 
 /// The counters of the enclosure's network (`/proc/PID/net/snmp`, `snmp6`; proc_pid_net(5)).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Counters {
     /// Of IPv4, and of IPv6 where the kernel has it. Open files are those of their namespace, and outlive its processes.
     files: [Option<File>; 2],
@@ -160,6 +160,6 @@ mod tests {
         assert_eq!(v6_unrouted("Ip6InReceives  \t4\nIp6OutNoRoutes  \t12\n"), Some(12));
         assert_eq!(v6_unrouted(""), None);
         assert!(Counters::open(std::process::id()).unrouted().is_some());
-        assert_eq!(Counters { files: [None, None] }.unrouted(), None);
+        assert_eq!(Counters::default().unrouted(), None);
     }
 }

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, Statement};
 use cofferdam_core::plan::Stdio;
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, NetworkTier, Received, Renames, Report};
 use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -265,6 +265,9 @@ impl Monitor {
             recorder.capture.set_view(view);
         }
         if let Some(commands) = &mut self.commands {
+            if matches!(network.tier, NetworkTier::None(_)) {
+                commands.without_routes();
+            }
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }

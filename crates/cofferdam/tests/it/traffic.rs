@@ -140,6 +140,18 @@ fn datagrams_that_find_no_way_out_are_counted_exactly() {
 }
 
 #[test]
+fn where_nothing_has_a_route_no_number_is_claimed() {
+    let scene = Scene::new();
+    let mut command = scene.program("./hostile");
+    command.args(["without-netlink", "0", env!("CARGO_BIN_EXE_coffer"), "run", "-q", "--"]);
+    command.args(["./hostile", "datagrams", "198.51.100.7:9", "7", "2"]);
+    let got = finish(command, b"");
+    assert!(got.out().contains("lost datagrams"), "{}", got.all());
+    let totals = totals(&Evidence::of(&scene));
+    assert_eq!((&totals["denied"], &totals["datagrams"]), (&2.into(), &Value::Null), "{}", got.all());
+}
+
+#[test]
 fn a_flood_of_datagrams_fills_no_log_and_hides_nothing() {
     let scene = Scene::new();
     run(&scene, &["./hostile", "datagrams", "198.51.100.7:9", "3", "1100"]);

@@ -248,13 +248,17 @@ const DENIALS: usize = 3;
 fn network_lines(network: &NetworkSummary) -> Vec<String> {
     let mut parts = Vec::new();
     let hosts = output::counted(network.hosts, "host");
-    if network.requests > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.requests, "request")));
-    } else if network.connections > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.connections, "connection")));
+    let totals = &network.totals;
+    if totals.requests > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.requests, "request")));
+    } else if totals.connections > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.connections, "connection")));
     }
-    if network.denials > 0 {
-        parts.push(format!("{} denied", network.denials));
+    if totals.denied > 0 {
+        parts.push(format!("{} denied", totals.denied));
+    }
+    if let Some(datagrams @ 1..) = totals.datagrams {
+        parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
     }
     let mut out = vec![format!("  network     {}", parts.join(", "))];
     for denied in network.denied.iter().take(DENIALS) {

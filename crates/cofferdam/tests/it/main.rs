@@ -41,4 +41,5 @@ mod store;
 mod support;
 mod terminal;
 mod toolchains;
+mod traffic;
 mod undo;

@@ -21,6 +21,8 @@ pub struct RunFacts {
     pub execs: u64,
     /// What limits refused or ended.
     pub refusals: u64,
+    /// Opens of decoys.
+    pub tripwires: u64,
     /// Things that had to be dropped from the evidence.
     pub gaps: u64,
     /// When it was first promoted.
@@ -46,6 +48,8 @@ pub struct Stats {
     pub refusals: u64,
     /// Runs in which something was refused.
     pub refused_runs: u64,
+    /// Runs in which a decoy was opened.
+    pub tripwire_runs: u64,
     /// Runs of whose evidence something is missing.
     pub gap_runs: u64,
     /// Runs that were promoted, wholly or in part.
@@ -74,8 +78,8 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
                 }
             }
             Some(
-                b"run.started" | b"run.ended" | b"limit.reached" | b"evidence.gap" | b"promotion.applied"
-                | b"run.discarded",
+                b"run.started" | b"run.ended" | b"limit.reached" | b"tripwire.opened" | b"evidence.gap"
+                | b"promotion.applied" | b"run.discarded",
             ) => {}
             _ => continue,
         }
@@ -87,6 +91,7 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
             }
             EventKind::RunEnded(_) => facts.ended = Some(event.time),
             EventKind::LimitReached { .. } => facts.refusals += 1,
+            EventKind::TripwireOpened(opened) => facts.tripwires += opened.count,
             EventKind::EvidenceGap { .. } => facts.gaps += 1,
             EventKind::PromotionApplied(_) => facts.promoted = facts.promoted.or(Some(event.time)),
             EventKind::RunDiscarded { .. } => facts.discarded = true,
@@ -121,6 +126,7 @@ pub fn stats(runs: &[RunFacts]) -> Stats {
         execs: runs.iter().map(|run| run.execs).sum(),
         refusals: runs.iter().map(|run| run.refusals).sum(),
         refused_runs: count(|run| run.refusals > 0),
+        tripwire_runs: count(|run| run.tripwires > 0),
         gap_runs: count(|run| run.gaps > 0),
         promoted: count(|run| run.promoted.is_some()),
         discarded: count(|run| run.discarded && run.promoted.is_none()),

@@ -12,6 +12,7 @@ use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said,
 use super::files::Paths;
 use super::traffic::Traffic;
 use crate::argv::{self, Shown, of_exec};
+use crate::event_line::tripwire;
 use crate::network;
 use crate::text;
 
@@ -93,6 +94,15 @@ impl Collector {
                 true => self.remark(seq, time, "", true),
                 false => Place::Top,
             },
+            EventKind::TripwirePlaced { .. } => Place::Top,
+            EventKind::TripwireOpened(opened) => {
+                let by = match self.owner(cause) {
+                    Owner::Entry(at) => self.story.entries.get(at as usize).and_then(Entry::command),
+                    _ => self.story.root.as_ref(),
+                };
+                let by = by.map(|command| format!(" while this ran: {}", command.text)).unwrap_or_default();
+                self.remark(seq, time, &format!("{}{by}", tripwire(&opened)), true)
+            }
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

@@ -11,9 +11,7 @@ use cofferdam_exchange::{Filter, Interceptor, Refusal, Target, Verdict, Waiting,
 use http::{HeaderMap, request};
 
 use super::shapes::{Look, look};
-
-/// Names of decoys begin so.
-pub(crate) const DECOY: &str = "decoy-";
+use crate::tripwires::DECOY;
 
 /// Refuses requests that carry what must not leave.
 pub(crate) struct Guard {

@@ -76,6 +76,7 @@ pub(super) fn settle(
         test_runs: tests.runs,
         last_test: tests.last,
         network: None,
+        tripwires: Vec::new(),
         notes,
     };
     Ok((summary, sync))

@@ -27,6 +27,7 @@ pub use toolchains::Toolchain;
 pub(crate) use toolchains::clean_configuration;
 
 use crate::store::Store;
+use crate::tripwires;
 
 /// Where the run's own things lie inside.
 pub const INSIDE: &str = "/run/coffer";
@@ -75,6 +76,8 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// Whether decoys are to stand in the home.
+    pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
     /// The rules of the command line.
@@ -90,6 +93,9 @@ pub enum PlanError {
     /// The toolchain table shipped with the program is broken.
     #[error("the toolchain table does not read: {0}")]
     Table(serde_json::Error),
+    /// The table of decoys shipped with the program is broken.
+    #[error("the table of decoys does not read: {0}")]
+    Decoys(serde_json::Error),
     /// What listens on this host is not known, so that it cannot be hidden.
     #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
     Sockets(std::io::Error),
@@ -145,6 +151,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let mut decoys = Vec::new();
+    if request.tripwires {
+        decoys.extend(tripwires::paths().map_err(PlanError::Decoys)?.map(|below| path(&host.home.join(below))));
+    }
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
         run,
@@ -165,6 +175,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             authority: String::new(),
         },
         network: NetworkPlan { rules, roots: stores.roots },
+        tripwires: decoys,
         record_typing: request.record_typing,
         from: None,
         notes,

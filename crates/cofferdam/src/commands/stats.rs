@@ -72,6 +72,7 @@ fn human(stats: &Stats) -> String {
     }
     row("programs", format!("{} executed", cofferdam_review::text::grouped(stats.execs)));
     row("refused", format!("{} by limits, in {}", stats.refusals, counted(stats.refused_runs, "run")));
+    row("tripwires", format!("opened in {}", counted(stats.tripwire_runs, "run")));
     row("evidence", format!("{} with a gap in it", counted(stats.gap_runs, "run")));
     row("promoted", share(stats.promoted));
     row("discarded", format!("{}, never promoted", share(stats.discarded)));

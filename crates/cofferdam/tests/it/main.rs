@@ -40,4 +40,5 @@ mod store;
 mod support;
 mod terminal;
 mod toolchains;
+mod tripwires;
 mod undo;

@@ -1,5 +1,6 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
+mod decoding;
 mod guard;
 mod shapes;
 

@@ -151,7 +151,7 @@ mod tests {
         let placeholder = |name: &str, directory: bool| {
             let at = home.join(name);
             if directory { std::fs::create_dir(&at) } else { std::fs::write(&at, "") }.unwrap();
-            std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0)).unwrap();
+            std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o0)).unwrap();
         };
         placeholder(".ssh", true);
         placeholder(".pypirc", false);

@@ -29,7 +29,6 @@ pub use toolchains::Toolchain;
 pub(crate) use toolchains::clean_configuration;
 
 use crate::store::Store;
-use crate::tripwires;
 
 /// Where the run's own things lie inside.
 pub const INSIDE: &str = "/run/coffer";
@@ -78,7 +77,7 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
-    /// Whether decoys are to stand in the home.
+    /// Whether decoys may stand in the home, where policy has them.
     pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
@@ -131,7 +130,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let rules = policy::rules(host, &root, store, request, &mut notes)?;
+    let (rules, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -158,8 +157,8 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
     let mut decoys = Vec::new();
-    if request.tripwires {
-        decoys.extend(tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
+    if request.tripwires && tripwires {
+        decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
     }
     let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;

@@ -247,10 +247,21 @@ fn switched_off_there_are_none() {
     assert_eq!((got.code(), got.out()), (Some(1), String::new()), "{}", got.all());
     let evidence = Evidence::of(&scene);
     assert!(evidence.of_kind("tripwire.placed").is_empty() && evidence.of_kind("tripwire.opened").is_empty());
-    let mut command = scene.coffer();
-    command.args(["run", "--dry-run", "--", "true"]);
-    let plan: Value = serde_json::from_str(&finish(command, b"").out()).unwrap();
-    assert_eq!(plan["tripwires"], serde_json::json!(ALL.map(|p| path(&scene, p))));
+    let planned = || {
+        let plan: Value = serde_json::from_str(&coffer(&scene, &["run", "--dry-run", "--", "true"]).out()).unwrap();
+        plan["tripwires"].clone()
+    };
+    assert_eq!(planned(), serde_json::json!(ALL.map(|p| path(&scene, p))));
+    let off = "version = 1\n[tripwires]\nenabled = false\n";
+    let write = |file: PathBuf| {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, off).unwrap();
+    };
+    write(scene.project.join(".cofferdam/policy.toml"));
+    assert_ne!(planned(), Value::Null, "a project does not switch them off");
+    write(scene.home.join(".config/cofferdam/policy.toml"));
+    assert_eq!(planned(), Value::Null);
+    assert!(coffer(&scene, &["policy", "show"]).out().contains("tripwires are switched off"));
 }
 
 /// What is remembered of decoys, and the store they are remembered in, is nowhere inside.

@@ -27,6 +27,9 @@ pub struct RunPlan {
     /// What may leave the enclosure.
     #[serde(default)]
     pub network: NetworkPlan,
+    /// Where decoys are to stand inside, absolute, in the order of the program's table; none where they are switched off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Bytes>,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
     /// The run that this one goes on from, where it does.

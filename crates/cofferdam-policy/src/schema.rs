@@ -2,6 +2,7 @@
 
 mod packages;
 mod rule;
+mod tripwires;
 mod walk;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub struct Parsed {
     pub rules: Vec<Rule>,
     /// Whose registries a run may reach while it resolves.
     pub registries: Vec<Ecosystem>,
+    /// Whether decoys are to stand in the homes of runs, where the file says so; the person's alone can.
+    pub tripwires: Option<bool>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -35,6 +38,10 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let mut walk = Walk::new(source);
     let rules = file(&mut walk, document.get_ref(), layer);
     let registries = packages::registries(&mut walk, document.get_ref());
+    let tripwires = match layer {
+        LayerKind::Person => tripwires::enabled(&mut walk, document.get_ref()),
+        _ => None,
+    };
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -47,11 +54,16 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, registries, diagnostics }
+    Parsed { rules, registries, tripwires, diagnostics }
 }
 
 fn file(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
-    walk.known(table, &["version", "network", "packages"], "a policy file");
+    let known: &[&str] = match layer {
+        LayerKind::Person => &["version", "network", "packages", "tripwires"],
+        // A project does not choose how its runs are watched.
+        _ => &["version", "network", "packages"],
+    };
+    walk.known(table, known, "a policy file");
     version(walk, table);
     let Some((network, _)) = walk.table(table, "network") else { return Vec::new() };
     walk.known(network, &["allow"], "`[network]`");

@@ -115,6 +115,8 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::TripwirePlaced { paths } => paths.iter().any(|path| pattern.is_match(&path.0)),
+        EventKind::TripwireOpened(opened) => pattern.is_match(&opened.path.0),
         EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),

@@ -18,4 +18,5 @@ pub mod rerun;
 pub mod secrets;
 pub mod split;
 pub mod store;
+pub mod tripwires;
 mod way;

@@ -78,8 +78,20 @@ pub struct Summary {
     /// What left and what did not; absent where nothing tried to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSummary>,
+    /// Decoys that were opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Opened>,
     /// Something the person should know, one line each.
     pub notes: Vec<String>,
+}
+
+/// A decoy that was opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Where it stood inside, absolute.
+    pub path: Bytes,
+    /// How often it was opened.
+    pub count: u64,
 }
 
 /// What the end of a run says of its network.

@@ -107,6 +107,9 @@ pub struct Options {
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
+    /// Place no decoys of credentials in the home, and watch none
+    #[arg(long)]
+    pub no_tripwires: bool,
     /// Do not keep the lines you type as prompts
     #[arg(long)]
     pub no_record_typing: bool,

@@ -6,6 +6,7 @@ mod output;
 mod process;
 mod reproduced;
 mod statement;
+mod tripwire;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
 pub use statement::{Counted, Statement};
+pub use tripwire::TripwireOpened;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +111,15 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
+    /// Decoys stand in the run's home and are watched. Written before the command starts; without it there are none.
+    #[serde(rename = "tripwire.placed")]
+    TripwirePlaced {
+        /// Where they stand inside, absolute.
+        paths: Vec<Bytes>,
+    },
+    /// A decoy was opened. Its cause is the latest of the commands that ran then, with link `window`.
+    #[serde(rename = "tripwire.opened")]
+    TripwireOpened(TripwireOpened),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {

@@ -12,6 +12,7 @@ use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said,
 use super::files::Paths;
 use super::traffic::{OF_RUN, Slot, Traffic};
 use crate::argv::{self, of_exec};
+use crate::event_line::tripwire;
 use crate::network;
 use crate::text;
 
@@ -89,6 +90,15 @@ impl Collector {
             EventKind::NetLookup(_) => self.place(self.owner(cause), 0),
             EventKind::NetConnect(_) | EventKind::NetDenied(_) | EventKind::HttpExchange(_) => {
                 self.network(seq, time, cause, &event.what)
+            }
+            EventKind::TripwirePlaced { .. } => Place::Top,
+            EventKind::TripwireOpened(opened) => {
+                let by = match self.owner(cause) {
+                    Owner::Entry(at) => self.story.entries.get(at as usize).and_then(Entry::command),
+                    _ => self.story.root.as_ref(),
+                };
+                let by = by.map(|command| format!(" while this ran: {}", command.text)).unwrap_or_default();
+                self.remark(seq, time, &format!("{}{by}", tripwire(&opened)), true)
             }
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {

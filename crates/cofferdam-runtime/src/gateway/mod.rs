@@ -1,5 +1,6 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
+mod decoding;
 mod guard;
 mod shapes;
 
@@ -51,7 +52,10 @@ impl Birth {
         // What the person gives the command is there to be used.
         let given =
             |value: &[u8]| plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some());
-        Ok(Birth { settings, secrets: run.secrets.without(given) })
+        let mut secrets = Secrets::default();
+        run.decoys.add_to(&mut secrets).map_err(|e| format!("the contents of decoys cannot be known: {e}"))?;
+        secrets.join(run.secrets.without(given));
+        Ok(Birth { settings, secrets })
     }
 }
 

@@ -25,6 +25,7 @@ mod settle;
 mod tally;
 mod told;
 mod traffic;
+mod tripwires;
 mod typing;
 
 use std::io;
@@ -50,6 +51,7 @@ use control::Control;
 use outlet::Outlet;
 use record::Recorder;
 use relay::Relay;
+use tripwires::Tripwires;
 
 pub(crate) use record::RecordError;
 pub(crate) use settle::{record_end, write_end_of_log};
@@ -99,6 +101,7 @@ pub(crate) fn main(link: Link) -> i32 {
         renames: None,
         commands: None,
         outlet: None,
+        tripwires: None,
         control: None,
         begun: None,
         authority,
@@ -164,6 +167,8 @@ struct Monitor {
     commands: Option<Commands>,
     /// Once the boundary stands.
     outlet: Option<Outlet>,
+    /// Once the boundary stands, where there are decoys.
+    tripwires: Option<Tripwires>,
     /// Once the command runs.
     control: Option<Control>,
     /// When the command started; from then on the run is kept, whatever happens.
@@ -213,12 +218,14 @@ impl Monitor {
             Err(e) => self.run.plan.notes.push(format!("this run cannot be asked for anything while it goes on: {e}")),
         }
         let ending = self.watch()?;
+        let running = self.commands.as_ref().map(Commands::running).unwrap_or_default();
         self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
         self.end()?;
         self.run.release_home();
         self.finish_outlet()?;
+        let opened = self.finish_tripwires(&running)?;
         self.drain_terminal()?;
         let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
@@ -228,7 +235,8 @@ impl Monitor {
         let totals = commands.finish(recorder, &mut statement)?;
         self.run.plan.notes.extend(commands.notes());
         let counted = settle::Counted { totals, tests: commands.tests(), network };
-        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), counted, statement)?;
+        let (mut summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), counted, statement)?;
+        summary.tripwires = opened;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(Box::new(summary)));
@@ -264,6 +272,7 @@ impl Monitor {
         if let Some(recorder) = &mut self.recorder {
             recorder.capture.set_view(view);
         }
+        self.watch_decoys(&root)?;
         if let Some(commands) = &mut self.commands {
             if matches!(network.tier, NetworkTier::None(_)) {
                 commands.without_routes();
@@ -291,7 +300,10 @@ impl Monitor {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
             let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
-            let wait = [grace, recorder.due(), commands.due()].into_iter().flatten().min();
+            let wait = [grace, recorder.due(), commands.due(), self.tripwires.as_ref().and_then(Tripwires::due)]
+                .into_iter()
+                .flatten()
+                .min();
             let wait = wait.map(timespec);
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -304,6 +316,7 @@ impl Monitor {
             let relay = self.relay.as_ref().map(|r| add(&mut fds, r.interests()));
             let outlet = self.outlet.as_ref().map(|o| add(&mut fds, o.interests()));
             let control = self.control.as_ref().map(|c| add(&mut fds, c.interests()));
+            let decoys = self.tripwires.as_ref().map(|t| add(&mut fds, t.interests()));
             match poll(&mut fds, wait.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.map_err(io::Error::from)?,
@@ -313,6 +326,13 @@ impl Monitor {
 
             read_screen(&mut self.relay, recorder)?;
             let ended = commands.turn(&ready[inside], recorder, self.renames.as_mut(), || self.enclosure.helper())?;
+            if let Some(tripwires) = &mut self.tripwires {
+                // An open comes before the end of whoever did it, and is looked at before that is settled.
+                let told = decoys.is_some_and(|range| ready[range].iter().any(|flags| !flags.is_empty()));
+                if told || ended || !ready[0].is_empty() || tripwires.due().is_some_and(|wait| wait.is_zero()) {
+                    tripwires.turn(recorder, || commands.running())?;
+                }
+            }
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }

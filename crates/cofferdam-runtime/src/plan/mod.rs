@@ -77,6 +77,8 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// Whether decoys may stand in the home, where policy has them.
+    pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
     /// The rules of the command line.
@@ -128,7 +130,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let rules = policy::rules(host, &root, store, request, &mut notes)?;
+    let (rules, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -154,6 +156,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let mut decoys = Vec::new();
+    if request.tripwires && tripwires {
+        decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
+    }
     let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
@@ -175,6 +181,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             authority: String::new(),
         },
         network: NetworkPlan { rules, roots: stores.roots, names: taken.names },
+        tripwires: decoys,
         record_typing: request.record_typing,
         from: None,
         notes,

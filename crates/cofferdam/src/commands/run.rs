@@ -57,6 +57,7 @@ fn start(
         processes: options.processes,
         stdio: run::stdio(&client),
         record_typing: !options.no_record_typing,
+        tripwires: !options.no_tripwires,
         person_policy: crate::host::person_policy(host),
         allow: allowed(options)?,
         resolve: options.resolve,
@@ -310,6 +311,14 @@ fn lines(summary: &Summary) -> Vec<String> {
     }
     if let Some(network) = &summary.network {
         out.extend(network_lines(network));
+    }
+    for opened in &summary.tripwires {
+        let times = if opened.count > 1 { format!(" {} times", opened.count) } else { String::new() };
+        let path = output::visible(&opened.path.0);
+        out.push(format!("  tripwire    {path} was opened{times}: a decoy, which only a search for credentials opens"));
+    }
+    if !summary.tripwires.is_empty() {
+        out.push("              who: coffer log --kind tripwire".to_owned());
     }
     if summary.attention > 0 {
         out.push(format!(

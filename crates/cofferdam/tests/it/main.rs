@@ -42,4 +42,5 @@ mod support;
 mod terminal;
 mod toolchains;
 mod traffic;
+mod tripwires;
 mod undo;

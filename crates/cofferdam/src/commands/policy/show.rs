@@ -27,6 +27,7 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
     if args.json {
         output::json(&serde_json::json!({
             "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
+            "tripwires": layers.tripwires(),
             "left_out": layers.left_out(),
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -37,7 +38,8 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         true => "no rules: nothing may leave\n\n".to_owned(),
         false => listing.text(&rules),
     };
-    output::print(text)?;
+    let tripwires = if layers.tripwires() { "" } else { "tripwires are switched off\n\n" };
+    output::print(format!("{text}{tripwires}"))?;
     super::say_left_out(&layers);
     Ok(ExitCode::SUCCESS)
 }

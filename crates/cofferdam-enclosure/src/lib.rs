@@ -6,6 +6,7 @@
 mod agent;
 mod channel;
 mod connects;
+mod dialer;
 mod error;
 mod exec;
 pub mod filter;
@@ -16,6 +17,7 @@ mod network;
 mod notices;
 mod regular;
 mod rename;
+mod servant;
 mod tier;
 mod view;
 
@@ -27,7 +29,7 @@ pub use error::{EnclosureError, Step};
 pub use exec::{Execs, Executed, Seen};
 pub use landlock::{confine_reader, confine_writer};
 pub use message::Report;
-pub use network::{Network, NetworkSockets, NetworkTier, Socket};
+pub use network::{Listeners, Network, NetworkSockets, NetworkTier, Socket};
 pub use notices::{Notice, Notices};
 pub use regular::open_regular;
 pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, Restored, is_leftover, restore};

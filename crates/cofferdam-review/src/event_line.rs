@@ -26,6 +26,8 @@ pub const KINDS: &[&str] = &[
     "net.connect",
     "net.denied",
     "http.exchange",
+    "net.published",
+    "net.unpublished",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -53,6 +55,8 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::NetConnect(_) => "net.connect",
         EventKind::NetDenied(_) => "net.denied",
         EventKind::HttpExchange(_) => "http.exchange",
+        EventKind::NetPublished(_) => "net.published",
+        EventKind::NetUnpublished(_) => "net.unpublished",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -120,6 +124,8 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetConnect(connect) => network::connected(connect),
         EventKind::NetDenied(denied) => network::denied(denied),
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
+        EventKind::NetPublished(published) => network::published(published),
+        EventKind::NetUnpublished(ended) => network::unpublished(ended),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())

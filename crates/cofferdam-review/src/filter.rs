@@ -115,6 +115,8 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::NetPublished(published) => published.addresses.iter().any(|address| text(&address.to_string())),
+        EventKind::NetUnpublished(ended) => ended.addresses.iter().any(|address| text(&address.to_string())),
         EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),

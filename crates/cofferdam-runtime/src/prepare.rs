@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use crate::from::{is_rerun, kept_layers};
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
+use crate::publish::Listening;
 use crate::store::{Lock, RunRecord, StoreError, doing, private_directory, try_lock, write_new_record};
 
 /// A run whose directories stand and whose locks are held.
@@ -29,6 +30,8 @@ pub struct Prepared {
     /// The host's own way out, for the gateway: [`crate::plan::proxy`]. Never in the plan and the evidence, for it may hold a
     /// password.
     pub(crate) proxy: Vec<String>,
+    /// Of each port that the plan publishes, its listeners.
+    pub(crate) listeners: Vec<Vec<OwnedFd>>,
     run: Option<Lock>,
     home: Option<Lock>,
 }
@@ -39,7 +42,12 @@ impl Prepared {
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn new(mut plan: RunPlan, secrets: Secrets, proxy: Vec<String>) -> Result<Prepared, StoreError> {
+    pub fn new(
+        mut plan: RunPlan,
+        secrets: Secrets,
+        proxy: Vec<String>,
+        published: Vec<Listening>,
+    ) -> Result<Prepared, StoreError> {
         let directory = plan.directory.as_path().to_owned();
         private_directory(&directory)?;
         let run = try_lock(&directory)?;
@@ -75,7 +83,8 @@ impl Prepared {
             layers: kept_layers(&plan),
         };
         write_new_record(&directory, &record)?;
-        Ok(Prepared { plan, directory, record, secrets, proxy, run, home })
+        let listeners = published.into_iter().map(Listening::into_descriptors).collect();
+        Ok(Prepared { plan, directory, record, secrets, proxy, listeners, run, home })
     }
 
     /// The decided plan.
@@ -88,17 +97,28 @@ impl Prepared {
     /// # Errors
     /// Where the monitor is gone.
     pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
-        let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
-        let cover = Ask::Start { home: self.home.is_some() };
-        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy), &locks)
+        let locks = self.run.iter().chain(&self.home).map(AsFd::as_fd);
+        let files: Vec<BorrowedFd<'_>> = locks.chain(self.listeners.iter().flatten().map(AsFd::as_fd)).collect();
+        let listeners = self.listeners.iter().map(Vec::len).collect();
+        let cover = Ask::Start { home: self.home.is_some(), listeners };
+        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy), &files)
     }
 
     /// Takes what the client handed over.
-    pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
+    pub(crate) fn taken(
+        memory: OwnedFd,
+        mut locks: Vec<OwnedFd>,
+        home: bool,
+        listeners: &[usize],
+    ) -> io::Result<Prepared> {
         let (plan, record, secrets, proxy): (RunPlan, RunRecord, Secrets, Vec<String>) = read_large(memory)?;
         let directory = plan.directory.as_path().to_owned();
+        let first = locks.len().saturating_sub(listeners.iter().sum());
+        let mut files = locks.split_off(first).into_iter();
+        let listeners = listeners.iter().map(|count| files.by_ref().take(*count).collect()).collect();
         let home = if home { locks.pop().map(Lock::from) } else { None };
-        Ok(Prepared { plan, directory, record, secrets, proxy, run: locks.pop().map(Lock::from), home })
+        let run = locks.pop().map(Lock::from);
+        Ok(Prepared { plan, directory, record, secrets, proxy, listeners, run, home })
     }
 
     /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.

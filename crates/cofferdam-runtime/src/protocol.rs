@@ -1,6 +1,6 @@
 //! What the client and the monitor say to each other.
 
-use cofferdam_core::event::{RunEnded, TestResult};
+use cofferdam_core::event::{NetUnpublished, RunEnded, TestResult};
 use cofferdam_core::{Bytes, RunId};
 use cofferdam_enclosure::EnclosureError;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub enum Ask {
     Start {
         /// Whether the run has its home layer to itself.
         home: bool,
+        /// How many listeners, behind the locks, come for each port of the plan that is published.
+        listeners: Vec<usize>,
     },
     /// A signal for the command.
     Signal(i32),
@@ -95,6 +97,9 @@ pub struct NetworkSummary {
     pub denials: u64,
     /// What was denied, each host, port and reason once, in the order in which they came; bounded.
     pub denied: Vec<Denied>,
+    /// What came of the ports that were published; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<NetUnpublished>,
 }
 
 /// What was denied for one reason.

@@ -28,6 +28,9 @@ impl Traffic {
                 }
             }
             EventKind::NetDenied(denied) => self.denied(denied),
+            EventKind::NetUnpublished(ended) if self.summary.published.len() < REMEMBERED => {
+                self.summary.published.push(ended.clone());
+            }
             _ => {}
         }
     }
@@ -55,7 +58,8 @@ impl Traffic {
     pub(super) fn finish(&mut self) -> Option<NetworkSummary> {
         let mut summary = std::mem::take(&mut self.summary);
         summary.hosts = std::mem::take(&mut self.hosts).len() as u64;
-        (summary.connections + summary.requests + summary.denials > 0).then_some(summary)
+        let quiet = summary.connections + summary.requests + summary.denials == 0 && summary.published.is_empty();
+        (!quiet).then_some(summary)
     }
 }
 

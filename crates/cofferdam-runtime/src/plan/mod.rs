@@ -15,7 +15,7 @@ mod trust_stores;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
-use cofferdam_core::{Bytes, RunId, Timestamp};
+use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
@@ -79,6 +79,8 @@ pub struct Request {
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// Ports that are to be published.
+    pub publish: Vec<Publish>,
 }
 
 /// Why no plan could be made.
@@ -164,7 +166,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: Vec::new(),
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots },
+        network: NetworkPlan { rules, roots: stores.roots, publish: request.publish.clone() },
         record_typing: request.record_typing,
         from: None,
         notes,

@@ -105,7 +105,7 @@ mod tests {
         );
         let network = NetworkPlan {
             rules: rules.iter().map(|rule| serde_json::to_value(rule).unwrap()).collect(),
-            roots: Vec::new(),
+            ..NetworkPlan::default()
         };
         let now = Timestamp::now();
         assert_eq!(allowed_hosts(&network, now), 2);

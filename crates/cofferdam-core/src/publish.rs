@@ -114,14 +114,24 @@ mod tests {
             assert_eq!(text.parse(), Ok(wanted.clone()), "{text}");
             assert_eq!(wanted.to_string().parse(), Ok(wanted), "{text}");
         }
-        for wrong in ["", "0", "8080:0", "65536", "+80", "localhost:80", "::1:80", "[127.0.0.1]:80", "1:2:3", "a", "80:"] {
+        for wrong in
+            ["", "0", "8080:0", "65536", "+80", "localhost:80", "::1:80", "[127.0.0.1]:80", "1:2:3", "a", "80:"]
+        {
             assert!(wrong.parse::<Publish>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn only_other_addresses_than_loopback_are_wide() {
-        for (text, wide) in [("80", false), ("127.9.9.9:80", false), ("[::1]:80", false), ("0.0.0.0:80", true), ("[::]:80", true), ("10.0.0.1:80", true), ("[::ffff:127.0.0.1]:80", false)] {
+        for (text, wide) in [
+            ("80", false),
+            ("127.9.9.9:80", false),
+            ("[::1]:80", false),
+            ("0.0.0.0:80", true),
+            ("[::]:80", true),
+            ("10.0.0.1:80", true),
+            ("[::ffff:127.0.0.1]:80", false),
+        ] {
             assert_eq!(text.parse::<Publish>().unwrap().is_wide(), wide, "{text}");
         }
     }

@@ -131,7 +131,12 @@ impl Port {
         Ok(())
     }
 
-    async fn connection(&self, outside: TcpStream, from: SocketAddr, mut stopped: watch::Receiver<()>) -> io::Result<()> {
+    async fn connection(
+        &self,
+        outside: TcpStream,
+        from: SocketAddr,
+        mut stopped: watch::Receiver<()>,
+    ) -> io::Result<()> {
         let number = self.number;
         // No evidence, no connection.
         self.gateway.ledger.say(&Say::Reached { number }, &[]).await?;

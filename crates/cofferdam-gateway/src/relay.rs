@@ -103,12 +103,7 @@ enum Cut {
 type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
 
 /// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
-pub(crate) async fn both(
-    program: &TcpStream,
-    server: &TcpStream,
-    pipes: &Pipes,
-    counts: &Counts,
-) -> io::Result<()> {
+pub(crate) async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
     let mut sending: Way<'_> = pin!(one_way(program, server, pipes, &counts.sent));
     let mut receiving: Way<'_> = pin!(one_way(server, program, pipes, &counts.received));
     let (first, other) = tokio::select! {

@@ -29,7 +29,9 @@ pub enum Request {
         /// The port inside.
         port: u16,
     },
-    /// It is not any more.
+    /// Which ports listen inside.
+    Listening,
+    /// This port is not published any more.
     Unpublish {
         /// The port inside.
         port: u16,
@@ -46,6 +48,8 @@ pub enum Reply {
         /// Whether something listens at it inside; absent where that cannot be known.
         listens: Option<bool>,
     },
+    /// The ports that listen inside, in order.
+    Listening(Vec<u16>),
     /// It is not, and why.
     Refused(String),
 }

@@ -100,6 +100,9 @@ pub struct NetworkSummary {
     /// What came of the ports that were published; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<NetUnpublished>,
+    /// Ports at which something inside listened, and that were not published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listened: Vec<u16>,
 }
 
 /// What was denied for one reason.

@@ -10,6 +10,7 @@ mod ending;
 mod files;
 mod hearing;
 mod images;
+mod listening;
 mod names;
 mod outlet;
 pub mod output;
@@ -288,7 +289,7 @@ impl Monitor {
             let dial = |port| self.enclosure.dialer(port);
             match outlet.publish(what.port, listeners, PublishedBy::CommandLine, recorder, dial)? {
                 Reply::Refused(why) => return Err(Failure::Record(format!("{what} cannot be published: {why}"))),
-                Reply::Done | Reply::Published { .. } => {}
+                Reply::Done | Reply::Published { .. } | Reply::Listening(_) => {}
             }
         }
         Ok(())
@@ -337,6 +338,7 @@ impl Monitor {
             }
             // After the notices: whose connection it is, is known by then.
             if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
+                outlet.look_if_due();
                 let dial = |port| self.enclosure.dialer(port);
                 outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie), dial)?;
             }
@@ -346,6 +348,7 @@ impl Monitor {
                     Request::Allow(rule) => outlet.allow(rule, recorder),
                     Request::Publish { port } => outlet.publish(port, files, PublishedBy::Live, recorder, dial),
                     Request::Unpublish { port } => outlet.unpublish(port, recorder),
+                    Request::Listening => Ok(outlet.listening()),
                 })?;
             }
             if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect, NetUnpublished, PublishedBy, UnpublishedBy};
-use cofferdam_enclosure::{Channel, Listeners, Network, NetworkSockets, NetworkTier, Received};
+use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
 use cofferdam_gateway::{Authority, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::listening::Listening;
 use super::published::Published;
 use super::record::{RecordError, Recorder};
 use super::timespec;
@@ -33,6 +34,9 @@ const BIRTHS: u64 = 16;
 /// Connections are numbered from here on by the next gateway: no two of a run have one number.
 const NUMBERS: u64 = 1 << 32;
 
+/// Why there is nothing to publish.
+const NO_NETWORK: &str = "this run has no network of its own (coffer doctor)";
+
 /// Sockets of the enclosure's network, and who serves them.
 pub(super) struct Outlet {
     /// Listeners, then datagram sockets, then the one that asks for owners; none where nothing leaves in any case.
@@ -47,8 +51,8 @@ pub(super) struct Outlet {
     open: HashMap<u64, (Option<u64>, NetConnect)>,
     /// Ports of the enclosure that can be reached from the host.
     published: Published,
-    /// Who knows what listens inside.
-    listeners: Option<Listeners>,
+    /// What listens inside.
+    listening: Listening,
     /// Why there is no gateway any more.
     failed: Option<String>,
     traffic: Traffic,
@@ -70,7 +74,7 @@ impl Outlet {
             gateway: None,
             open: HashMap::new(),
             published: Published::default(),
-            listeners,
+            listening: Listening::new(listeners),
             failed: None,
             traffic: Traffic::default(),
         }
@@ -256,7 +260,7 @@ impl Outlet {
         dial: impl Fn(u16) -> io::Result<OwnedFd>,
     ) -> Result<Reply, RecordError> {
         if self.sockets.is_empty() {
-            let why = self.failed.clone().unwrap_or_else(|| "this run has no network of its own (coffer doctor)".to_owned());
+            let why = self.failed.clone().unwrap_or_else(|| NO_NETWORK.to_owned());
             return Ok(Reply::Refused(why));
         }
         let (number, event) = match self.published.add(port, listeners, by) {
@@ -272,7 +276,8 @@ impl Outlet {
             self.record_unpublished(ended, recorder)?;
             return Ok(Reply::Refused(format!("the gateway cannot be told: {e}")));
         }
-        Ok(Reply::Published { listens: self.listeners.as_ref().and_then(|l| l.at(port).ok()) })
+        let listens = self.listening.now().and_then(Result::ok).map(|ports| ports.contains(&port));
+        Ok(Reply::Published { listens })
     }
 
     /// Ends the publishing of a port.
@@ -298,13 +303,30 @@ impl Outlet {
         Ok(Reply::Done)
     }
 
+    /// The ports that listen inside now.
+    pub(super) fn listening(&self) -> Reply {
+        match self.listening.now() {
+            Some(Ok(ports)) => Reply::Listening(ports),
+            Some(Err(e)) => Reply::Refused(format!("the kernel does not say what listens: {e}")),
+            None => Reply::Refused(NO_NETWORK.to_owned()),
+        }
+    }
+
+    /// Looks what listens inside, so that it can be offered.
+    pub(super) fn look_if_due(&mut self) {
+        self.listening.look_if_due();
+    }
+
     /// Hands one published port or all of them to the gateway, each with a dialer of its own.
     fn hand_over(&self, number: Option<u64>, dial: impl Fn(u16) -> io::Result<OwnedFd>) -> io::Result<()> {
         let publications = self.published.publications(number);
         let (Some(gateway), false) = (&self.gateway, publications.is_empty()) else { return Ok(()) };
         let dialers = publications.iter().map(|(_, port, _)| dial(*port)).collect::<io::Result<Vec<_>>>()?;
-        let files: Vec<BorrowedFd<'_>> =
-            publications.iter().zip(&dialers).flat_map(|((_, _, listeners), dialer)| [dialer.as_fd()].into_iter().chain(listeners.iter().copied())).collect();
+        let files: Vec<BorrowedFd<'_>> = publications
+            .iter()
+            .zip(&dialers)
+            .flat_map(|((_, _, listeners), dialer)| [dialer.as_fd()].into_iter().chain(listeners.iter().copied()))
+            .collect();
         gateway.send_now(&Hear::Publish(publications.iter().map(|(publication, ..)| *publication).collect()), &files)
     }
 
@@ -349,11 +371,7 @@ impl Outlet {
         self.record_unpublished(ended, recorder)
     }
 
-    fn end_gateway(
-        &mut self,
-        recorder: &mut Recorder,
-        owner: impl Fn(u64) -> Option<u64>,
-    ) -> Result<(), RecordError> {
+    fn end_gateway(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         // It reads the end, closes what is open, and says so.
         let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
@@ -373,7 +391,7 @@ impl Outlet {
 
     /// What left and what did not.
     pub(super) fn summary(&mut self) -> Option<NetworkSummary> {
-        self.traffic.finish()
+        self.traffic.finish(self.listening.stayed())
     }
 
     /// What the person is to know.

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use cofferdam_core::Publish;
 use cofferdam_core::event::{NetPublished, NetUnpublished, PublishedBy, UnpublishedBy};
 use cofferdam_gateway::Publication;
+use rustix::net::SocketType;
 use rustix::net::getsockname;
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
-use rustix::net::SocketType;
 
 /// A published port.
 #[derive(Debug)]
@@ -197,7 +197,9 @@ mod tests {
     #[test]
     fn only_listeners_are_taken_and_no_more_than_can_be_handed_on() {
         let mut published = Published::default();
-        for wrong in [vec![], vec![std::fs::File::open("/dev/null").unwrap().into()], vec![listener(), listener(), listener()]] {
+        for wrong in
+            [vec![], vec![std::fs::File::open("/dev/null").unwrap().into()], vec![listener(), listener(), listener()]]
+        {
             published.add(80, wrong, PublishedBy::Live).unwrap_err();
         }
         let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

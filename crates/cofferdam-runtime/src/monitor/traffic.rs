@@ -54,11 +54,14 @@ impl Traffic {
         }
     }
 
-    /// What came of it; `None` where nothing tried to leave.
-    pub(super) fn finish(&mut self) -> Option<NetworkSummary> {
+    /// What came of it, with the ports that listened inside; `None` where there is nothing to tell.
+    pub(super) fn finish(&mut self, listened: impl Iterator<Item = u16>) -> Option<NetworkSummary> {
         let mut summary = std::mem::take(&mut self.summary);
+        summary.listened = listened.filter(|port| !summary.published.iter().any(|p| p.port == *port)).collect();
         summary.hosts = std::mem::take(&mut self.hosts).len() as u64;
-        let quiet = summary.connections + summary.requests + summary.denials == 0 && summary.published.is_empty();
+        let quiet = summary.connections + summary.requests + summary.denials == 0
+            && summary.published.is_empty()
+            && summary.listened.is_empty();
         (!quiet).then_some(summary)
     }
 }
@@ -85,12 +88,12 @@ mod tests {
     #[test]
     fn denials_are_told_once_each_and_counted_all() {
         let mut traffic = Traffic::default();
-        assert!(traffic.finish().is_none());
+        assert!(traffic.finish(std::iter::empty()).is_none());
         for n in 0..1000 {
             traffic.take(&denied(if n % 2 == 0 { "a.example" } else { "b.example" }, "no-rule"));
         }
         traffic.take(&denied("a.example", "method"));
-        let summary = traffic.finish().unwrap();
+        let summary = traffic.finish(std::iter::empty()).unwrap();
         let told: Vec<_> = summary.denied.iter().map(|d| (d.host.as_str(), d.reason.as_str(), d.count)).collect();
         assert_eq!(told, [("a.example", "no-rule", 500), ("b.example", "no-rule", 500), ("a.example", "method", 1)]);
         assert_eq!((summary.denials, summary.hosts), (1001, 0));

@@ -13,9 +13,11 @@ use crate::{host, output};
 
 /// `coffer publish`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Without HOSTADDR a port is published on this machine's loopback; without HOSTPORT at the same number \
+#[command(
+    after_help = "Without HOSTADDR a port is published on this machine's loopback; without HOSTPORT at the same number \
     where it is free, else at a free one. It ends with the run.\n\nExamples:\n  coffer publish @ 5173\n  \
-    coffer publish @ 8080:80\n  coffer publish @ 5173 --stop")]
+    coffer publish @ 8080:80\n  coffer publish @ 5173 --stop"
+)]
 pub struct PublishArgs {
     /// The run, which goes on
     #[arg(value_name = "RUN")]

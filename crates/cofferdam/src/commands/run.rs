@@ -250,6 +250,10 @@ fn network_lines(network: &NetworkSummary) -> Vec<String> {
     if !parts.is_empty() {
         out.push(format!("  network     {}", parts.join(", ")));
     }
+    let listened: Vec<String> = network.listened.iter().take(PUBLISHED).map(u16::to_string).collect();
+    if let Some(first) = listened.first() {
+        out.push(format!("  listened    {}: coffer run --publish {first} … lets you reach it", listened.join(", ")));
+    }
     for denied in network.denied.iter().take(DENIALS) {
         let times = if denied.count > 1 { format!(" ({} times)", denied.count) } else { String::new() };
         let what = format!("{}:{}: {}{times}", denied.host, denied.port, denied.detail);

@@ -43,7 +43,7 @@ impl Listeners {
         let mut ports = Vec::new();
         for family in [AF_INET, AF_INET6] {
             match self.of_family(family) {
-                Ok(found) => ports.extend(found.into_iter().filter(|address| arrives(address)).map(|a| a.port())),
+                Ok(found) => ports.extend(found.into_iter().filter(arrives).map(|a| a.port())),
                 // Without IPv6 nothing listens by it.
                 Err(e) if family == AF_INET6 && Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
                 Err(e) => return Err(e),

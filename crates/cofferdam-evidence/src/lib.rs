@@ -22,6 +22,7 @@ mod held;
 mod key;
 mod lines;
 mod log;
+mod packs;
 mod proof;
 mod read;
 mod recovery;

@@ -109,6 +109,9 @@ pub struct Options {
     /// number where it is free; may be repeated
     #[arg(long, short, value_name = "[HOSTADDR:][HOSTPORT:]PORT")]
     pub publish: Vec<Publish>,
+    /// Let it read from the package registries that policy names, as your clients are configured to
+    #[arg(long)]
+    pub resolve: bool,
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Interceptor;
-use cofferdam_gateway::{Authority, Say, Settings, Sockets};
+use cofferdam_gateway::{Authority, Before, Say, Settings, Sockets};
 use cofferdam_policy::Rule;
 use guard::Guard;
 use rustix::process::Signal;
@@ -29,23 +29,20 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// From a run's plan, with the authority that its programs trust and the rules that were added since.
+    /// From a run's plan, with the authority that its programs trust, the rules that were added since, and what
+    /// earlier gateways gave out.
     ///
     /// # Errors
     /// Where the plan holds what is no rule, in words.
-    pub(crate) fn of(
-        run: &Prepared,
-        authority: Authority,
-        added: &[Rule],
-        first_connection: u64,
-    ) -> Result<Birth, String> {
+    pub(crate) fn of(run: &Prepared, authority: Authority, added: &[Rule], before: Before) -> Result<Birth, String> {
         let plan = &run.plan;
         let rules: Result<Vec<Rule>, _> = plan.network.rules.iter().map(Rule::deserialize).collect();
         let mut rules = rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?;
         rules.extend_from_slice(added);
         let settings = Settings {
             run: plan.run.clone(),
-            first_connection,
+            names: plan.network.names.clone(),
+            before,
             rules,
             authority,
             roots: plan.network.roots.clone(),

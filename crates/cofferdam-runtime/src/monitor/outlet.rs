@@ -11,7 +11,7 @@ use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect, NetUnpublished, PublishedBy, UnpublishedBy};
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
-use cofferdam_gateway::{Authority, Hear, Kept, Say};
+use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -46,6 +46,8 @@ pub(super) struct Outlet {
     /// Rules that apply beside those of the plan.
     added: Vec<Rule>,
     births: u64,
+    /// What the gateways so far gave out.
+    before: Before,
     gateway: Option<Channel>,
     /// Connections that were let out and have not ended.
     open: HashMap<u64, (Option<u64>, NetConnect)>,
@@ -71,6 +73,7 @@ impl Outlet {
             authority,
             added: Vec::new(),
             births: 0,
+            before: Before::default(),
             gateway: None,
             open: HashMap::new(),
             published: Published::default(),
@@ -132,7 +135,8 @@ impl Outlet {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
-        let birth = Birth::of(run, self.authority.clone(), &self.added, self.births * NUMBERS + 1);
+        self.before.connections = self.births * NUMBERS;
+        let birth = Birth::of(run, self.authority.clone(), &self.added, self.before);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
             Ok(channel) => {
@@ -184,7 +188,10 @@ impl Outlet {
                 // Of a connection that has been open for long, the socket may be forgotten.
                 let opened = |number: u64| self.open.get(&number).and_then(|(cause, _)| *cause);
                 let cause = match &mut *what {
-                    EventKind::NetLookup(_) => None,
+                    EventKind::NetLookup(_) => {
+                        self.before.names += 1;
+                        None
+                    }
                     EventKind::NetDenied(denied) => denied.connection.and_then(opened),
                     EventKind::NetConnect(connect) => {
                         self.open.remove(&connect.connection).and_then(|(cause, _)| cause)

@@ -100,6 +100,12 @@ impl Collector {
                 let by = by.map(|command| format!(" while this ran: {}", command.text)).unwrap_or_default();
                 self.remark(seq, time, &format!("{}{by}", tripwire(&opened)), true)
             }
+            EventKind::NetPublished(published) => self.remark(seq, time, &network::published(&published), true),
+            // Of interest where somebody came.
+            EventKind::NetUnpublished(ended) => match ended.connections {
+                0 => Place::Top,
+                _ => self.remark(seq, time, &network::unpublished(&ended), false),
+            },
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

@@ -29,6 +29,7 @@ mod privileged;
 mod promote;
 mod promotion_kills;
 mod prompts;
+mod publish;
 mod reading;
 mod rename;
 mod rerun;

@@ -26,6 +26,9 @@ pub const KINDS: &[&str] = &[
     "net.connect",
     "net.denied",
     "http.exchange",
+    "credential.fetched",
+    "credential.failed",
+    "credential.used",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -53,6 +56,9 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::NetConnect(_) => "net.connect",
         EventKind::NetDenied(_) => "net.denied",
         EventKind::HttpExchange(_) => "http.exchange",
+        EventKind::CredentialFetched(_) => "credential.fetched",
+        EventKind::CredentialFailed(_) => "credential.failed",
+        EventKind::CredentialUsed(_) => "credential.used",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -120,6 +126,8 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetConnect(connect) => network::connected(connect),
         EventKind::NetDenied(denied) => network::denied(denied),
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
+        EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => network::fetched(fetch),
+        EventKind::CredentialUsed(used) => network::used(used),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())

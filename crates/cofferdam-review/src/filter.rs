@@ -115,6 +115,10 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => {
+            text(&fetch.name) || fetch.error.as_deref().is_some_and(text)
+        }
+        EventKind::CredentialUsed(used) => text(&used.name) || text(&used.host) || text(&used.purpose),
         EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),

@@ -1,6 +1,6 @@
 //! What the network's events say, in a line each, safe for a terminal.
 
-use cofferdam_core::event::{HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
+use cofferdam_core::event::{CredentialFetch, CredentialUsed, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
 
 use crate::text::{counted, duration, one_line, size};
 
@@ -51,6 +51,25 @@ pub fn exchanged(exchange: &HttpExchange) -> String {
         size(exchange.received.bytes),
         duration(exchange.microseconds),
         exchange.purpose
+    );
+    one_line(text.as_bytes())
+}
+
+/// A credential was fetched, or could not be.
+pub fn fetched(fetch: &CredentialFetch) -> String {
+    let text = match &fetch.error {
+        None => format!("credential {} fetched outside ({})", fetch.name, fetch.source),
+        Some(error) => format!("credential {} could not be fetched ({}): {error}", fetch.name, fetch.source),
+    };
+    one_line(text.as_bytes())
+}
+
+/// A request went out with a credential.
+pub fn used(used: &CredentialUsed) -> String {
+    let how = if used.placeholder { "for its placeholder" } else { "added" };
+    let text = format!(
+        "credential {} {how} in {} to {}:{} ({})",
+        used.name, used.header, used.host, used.port, used.purpose
     );
     one_line(text.as_bytes())
 }

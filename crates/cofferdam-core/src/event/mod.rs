@@ -1,6 +1,7 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
 mod chain;
+mod credential;
 mod network;
 mod output;
 mod process;
@@ -14,6 +15,7 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
+pub use credential::{CredentialFetch, CredentialUsed};
 pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
@@ -109,6 +111,16 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
+    /// The value of a credential was fetched outside. Its cause is the `process.exec` of the program whose request first
+    /// needed it, with link `socket`, where that is known.
+    #[serde(rename = "credential.fetched")]
+    CredentialFetched(CredentialFetch),
+    /// It could not be fetched: the requests that needed it did not go out.
+    #[serde(rename = "credential.failed")]
+    CredentialFailed(CredentialFetch),
+    /// A request goes out with a credential. Its cause is as that of `net.connect`.
+    #[serde(rename = "credential.used")]
+    CredentialUsed(CredentialUsed),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {

@@ -93,6 +93,13 @@ impl Collector {
                 true => self.remark(seq, time, "", true),
                 false => Place::Top,
             },
+            // That it is used says that it was fetched.
+            EventKind::CredentialFetched(_) => Place::Top,
+            EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
+            EventKind::CredentialUsed(used) => match self.traffic.used(&used, self.story.entries.len()) {
+                true => self.remark(seq, time, "", false),
+                false => Place::Top,
+            },
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

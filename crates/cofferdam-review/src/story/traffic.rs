@@ -1,8 +1,8 @@
-//! The network in a story: one line a host and purpose, one a denial, however often each came.
+//! The network in a story: one line a host and purpose, one a denial, one a credential and host, however often each came.
 
 use std::collections::HashMap;
 
-use cofferdam_core::event::{Mediation, NetConnect, NetDenied};
+use cofferdam_core::event::{CredentialUsed, Mediation, NetConnect, NetDenied};
 
 use crate::network::denied;
 use crate::text::{counted, one_line, size};
@@ -28,6 +28,7 @@ struct Host {
 pub(super) struct Traffic {
     hosts: HashMap<(String, u16, String), Host>,
     denials: HashMap<(String, u16, String), (usize, u64, String)>,
+    credentials: HashMap<(String, String, u16, String), (usize, u64)>,
     beyond: u64,
 }
 
@@ -69,6 +70,21 @@ impl Traffic {
         true
     }
 
+    /// As [`Traffic::connected`], of a credential in a request.
+    pub(super) fn used(&mut self, event: &CredentialUsed, line: usize) -> bool {
+        let key = (event.name.clone(), event.host.clone(), event.port, event.purpose.clone());
+        if let Some((_, count)) = self.credentials.get_mut(&key) {
+            *count += 1;
+            return false;
+        }
+        if self.credentials.len() >= MOST {
+            self.beyond += 1;
+            return false;
+        }
+        self.credentials.insert(key, (line, 1));
+        true
+    }
+
     /// The lines, by the entries that they are of.
     pub(super) fn lines(self) -> impl Iterator<Item = (usize, String)> {
         let hosts = self.hosts.into_iter().map(|((name, port, purpose), host)| {
@@ -89,10 +105,14 @@ impl Traffic {
             let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
             (line, format!("{text}{times}"))
         });
-        hosts.chain(denials).map(|(line, text)| (line, one_line(text.as_bytes()))).collect::<Vec<_>>().into_iter()
+        let credentials = self.credentials.into_iter().map(|((name, host, port, purpose), (line, count))| {
+            let requests = counted(count, "request");
+            (line, format!("credential {name} used in {requests} to {host}:{port} · for \"{purpose}\""))
+        });
+        hosts.chain(denials).chain(credentials).map(|(line, text)| (line, one_line(text.as_bytes()))).collect::<Vec<_>>().into_iter()
     }
 
-    /// Connections and denials that no line tells of.
+    /// Connections, denials and uses of credentials that no line tells of.
     pub(super) fn beyond(&self) -> u64 {
         self.beyond
     }
@@ -135,6 +155,30 @@ mod tests {
             allow: Some("coffer run --allow x".to_owned()),
             connection: None,
         })
+    }
+
+    #[test]
+    fn a_thousand_uses_of_a_credential_are_a_line_a_host() {
+        let mut collector = Collector::default();
+        for seq in 0..1000 {
+            let what = EventKind::CredentialUsed(CredentialUsed {
+                name: "github".to_owned(),
+                purpose: "open pull requests".to_owned(),
+                connection: 1,
+                host: if seq % 2 == 0 { "a.example" } else { "b.example" }.to_owned(),
+                port: 443,
+                header: "authorization".to_owned(),
+                placeholder: true,
+            });
+            collector.push(Event { seq, time: cofferdam_core::Timestamp(1), cause: None, link: None, what });
+        }
+        let remarks = collector.finish().entries;
+        let Entry::Remark(first) = &remarks[0] else { panic!("{remarks:?}") };
+        assert_eq!(remarks.len(), 2);
+        assert_eq!(
+            first.text,
+            "credential github used in 500 requests to a.example:443 · for \"open pull requests\""
+        );
     }
 
     #[test]

@@ -23,6 +23,11 @@ impl Search {
         Search { striker, held: Held::new(MIN_HELD) }
     }
 
+    /// What it searches for.
+    pub fn striker(&self) -> &Striker {
+        &self.striker
+    }
+
     /// Takes a piece, and appends to `out` what may go on.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! From a file's text to rules: one pass that finds everything that is wrong, not only the first.
 
+mod credential;
 mod rule;
 mod walk;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::credential::Credential;
 use crate::diagnostic::{Class, Diagnostic};
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
@@ -21,6 +23,8 @@ pub const VERSION: i64 = 1;
 pub struct Parsed {
     /// The rules that are in order. Where there are errors they are not all, and none of them may count.
     pub rules: Vec<Rule>,
+    /// The credentials that are in order; none of any layer but the person's.
+    pub credentials: Vec<Credential>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -29,7 +33,10 @@ pub struct Parsed {
 pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
-    let rules = file(&mut walk, document.get_ref(), layer);
+    walk.known(document.get_ref(), &["version", "network", "credential"], "a policy file");
+    version(&mut walk, document.get_ref());
+    let rules = rules(&mut walk, document.get_ref(), layer);
+    let credentials = credential::credentials(&mut walk, document.get_ref(), layer);
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -42,12 +49,10 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, diagnostics }
+    Parsed { rules, credentials, diagnostics }
 }
 
-fn file(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
-    walk.known(table, &["version", "network"], "a policy file");
-    version(walk, table);
+fn rules(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
     let Some((network, _)) = walk.table(table, "network") else { return Vec::new() };
     walk.known(network, &["allow"], "`[network]`");
     let Some(allow) = network.get("allow") else { return Vec::new() };

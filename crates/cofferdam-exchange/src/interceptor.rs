@@ -78,6 +78,12 @@ pub trait Interceptor {
         let _ = (target, request, head);
         Ok(None)
     }
+
+    /// What it does to requests to a place, in sentences, for a program that asks why.
+    fn tells(&self, tls: bool, host: &str, port: u16) -> Option<String> {
+        let _ = (tls, host, port);
+        None
+    }
 }
 
 impl std::fmt::Debug for Verdict {

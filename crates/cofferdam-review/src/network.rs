@@ -1,6 +1,8 @@
 //! What the network's events say, in a line each, safe for a terminal.
 
-use cofferdam_core::event::{CredentialFetch, CredentialUsed, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
+use cofferdam_core::event::{
+    CredentialFetch, CredentialUsed, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup,
+};
 
 use crate::text::{counted, duration, one_line, size};
 
@@ -67,10 +69,8 @@ pub fn fetched(fetch: &CredentialFetch) -> String {
 /// A request went out with a credential.
 pub fn used(used: &CredentialUsed) -> String {
     let how = if used.placeholder { "for its placeholder" } else { "added" };
-    let text = format!(
-        "credential {} {how} in {} to {}:{} ({})",
-        used.name, used.header, used.host, used.port, used.purpose
-    );
+    let text =
+        format!("credential {} {how} in {} to {}:{} ({})", used.name, used.header, used.host, used.port, used.purpose);
     one_line(text.as_bytes())
 }
 

@@ -60,6 +60,8 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Look at the policy: which rules there are, what is wrong with them, what they would decide
     Policy(commands::policy::PolicyArgs),
+    /// Look at credentials that requests carry without being inside, and try whether they can be fetched
+    Credential(commands::credential::CredentialArgs),
     /// Let runs reach a host: a rule with a purpose, in force at once
     Allow(commands::allow::AllowArgs),
     /// Say why a host or file is refused, and how to ask for it; inside an enclosure too
@@ -184,6 +186,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
+        Command::Credential(args) => commands::credential::credential(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
         Command::Why(args) => commands::why::why(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),

@@ -109,7 +109,12 @@ impl Traffic {
             let requests = counted(count, "request");
             (line, format!("credential {name} used in {requests} to {host}:{port} · for \"{purpose}\""))
         });
-        hosts.chain(denials).chain(credentials).map(|(line, text)| (line, one_line(text.as_bytes()))).collect::<Vec<_>>().into_iter()
+        hosts
+            .chain(denials)
+            .chain(credentials)
+            .map(|(line, text)| (line, one_line(text.as_bytes())))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Connections, denials and uses of credentials that no line tells of.
@@ -175,10 +180,7 @@ mod tests {
         let remarks = collector.finish().entries;
         let Entry::Remark(first) = &remarks[0] else { panic!("{remarks:?}") };
         assert_eq!(remarks.len(), 2);
-        assert_eq!(
-            first.text,
-            "credential github used in 500 requests to a.example:443 · for \"open pull requests\""
-        );
+        assert_eq!(first.text, "credential github used in 500 requests to a.example:443 · for \"open pull requests\"");
     }
 
     #[test]

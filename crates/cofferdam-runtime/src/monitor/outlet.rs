@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
+use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
 use cofferdam_gateway::{Authority, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::brokers::Brokers;
 use super::record::{RecordError, Recorder};
 use super::timespec;
 use super::traffic::Traffic;
@@ -46,16 +48,24 @@ pub(super) struct Outlet {
     open: HashMap<u64, (Option<u64>, NetConnect)>,
     /// Why there is no gateway any more.
     failed: Option<String>,
+    brokers: Brokers,
     traffic: Traffic,
 }
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    pub(super) fn new(sockets: Option<NetworkSockets>, authority: Authority) -> Outlet {
+    ///
+    /// # Errors
+    /// Where the plan holds what is no credential.
+    pub(super) fn new(
+        sockets: Option<NetworkSockets>,
+        authority: Authority,
+        network: &NetworkPlan,
+    ) -> Result<Outlet, RecordError> {
         let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Outlet {
+        Ok(Outlet {
             sockets,
             cover,
             authority,
@@ -64,20 +74,23 @@ impl Outlet {
             gateway: None,
             open: HashMap::new(),
             failed: None,
+            brokers: Brokers::new(network)?,
             traffic: Traffic::default(),
-        }
+        })
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
-        match &self.gateway {
+        let mut all: Vec<PollFd<'_>> = match &self.gateway {
             Some(gateway) => vec![PollFd::new(gateway, PollFlags::IN)],
             // The last one is only asked.
             None => {
                 let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp);
                 arrivals.map(|socket| PollFd::new(socket, PollFlags::IN)).collect()
             }
-        }
+        };
+        all.extend(self.brokers.interests());
+        all
     }
 
     /// Serves: gives birth to the run's gateway where something arrived, and records what it says. `owner` knows the
@@ -92,11 +105,32 @@ impl Outlet {
         if ready.iter().all(|flags| flags.is_empty()) {
             return Ok(());
         }
+        let own = match &self.gateway {
+            Some(_) => 1,
+            None => (self.cover.tcp + self.cover.udp).min(self.sockets.len()),
+        };
+        let (own, brokers) = ready.split_at(own.min(ready.len()));
+        for (id, value) in self.brokers.turn(brokers, recorder)? {
+            self.answer(id, value, recorder)?;
+        }
+        if own.iter().all(|flags| flags.is_empty()) {
+            return Ok(());
+        }
         if self.gateway.is_none() {
-            self.born(run);
+            self.born(run, recorder);
             return Ok(());
         }
         self.hear(recorder, owner)
+    }
+
+    /// Answers a question of the gateway's.
+    fn answer(&mut self, id: u64, value: Result<Bytes, String>, recorder: &mut Recorder) -> Result<(), RecordError> {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        match gateway.send_now(&Hear::Answer { id, value }, &[]) {
+            Ok(()) => Ok(()),
+            // Whoever waits for the answer would wait for ever.
+            Err(e) => self.lost(recorder, &format!("the gateway cannot be told: {e}")),
+        }
     }
 
     fn hear(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
@@ -114,11 +148,11 @@ impl Outlet {
     }
 
     /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
-    fn born(&mut self, run: &Prepared) {
+    fn born(&mut self, run: &Prepared, recorder: &Recorder) {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
-        let birth = Birth::of(run, self.authority.clone(), &self.added, self.births * NUMBERS + 1);
+        let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.births * NUMBERS + 1);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
             Ok(channel) => self.gateway = Some(channel),
@@ -173,6 +207,7 @@ impl Outlet {
                         (exchange.sent.kept, exchange.received.kept) = (sent, received);
                         opened(exchange.connection)
                     }
+                    EventKind::CredentialUsed(used) => opened(used.connection),
                     _ => return self.lost(recorder, "the gateway reported what it cannot know"),
                 };
                 self.traffic.take(&what);
@@ -180,10 +215,8 @@ impl Outlet {
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
             Say::Ask { id, what } => {
-                let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
-                if let Some(gateway) = &self.gateway {
-                    // Where this fails its end is seen next.
-                    let _ = gateway.send_now(&Hear::Answer { id, value }, &[]);
+                if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
+                    self.answer(id, value, recorder)?;
                 }
             }
             Say::Failed { why } => {
@@ -218,6 +251,7 @@ impl Outlet {
     /// The gateway is gone: what it had let out has ended with it.
     fn lost(&mut self, recorder: &mut Recorder, why: &str) -> Result<(), RecordError> {
         self.gateway = None;
+        self.brokers.forget();
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {
@@ -235,6 +269,7 @@ impl Outlet {
         owner: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         self.sockets.clear();
+        self.brokers.end();
         let Some(gateway) = &self.gateway else { return Ok(()) };
         // It reads the end, closes what is open, and says so.
         let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
@@ -258,8 +293,9 @@ impl Outlet {
     }
 
     /// What the person is to know.
-    pub(super) fn note(&self) -> Option<String> {
-        self.failed.as_ref().map(|why| format!("nothing could leave: {why}"))
+    pub(super) fn notes(&self) -> Vec<String> {
+        let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
+        failed.chain(self.brokers.notes().iter().cloned()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
 mod accounts;
+mod credentials;
 mod environment;
 mod identity;
 mod names;
@@ -19,6 +20,7 @@ use cofferdam_core::{Bytes, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
+pub use credentials::credential_names;
 pub use policy::{allowed_hosts, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
@@ -121,7 +123,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let rules = policy::rules(&request.person_policy, &root, store, request.allow.clone(), &mut notes)?;
+    let (rules, credentials) = policy::rules(&request.person_policy, &root, store, request.allow.clone(), &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -140,11 +142,13 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
+    let told = policy::in_words(&rules, Timestamp::now()) + &credentials::in_words(&credentials);
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &told));
     mounts.extend(stores.mounts);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
-    let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
         run,
@@ -164,7 +168,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: Vec::new(),
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots },
+        network: NetworkPlan { rules, credentials, roots: stores.roots },
         record_typing: request.record_typing,
         from: None,
         notes,

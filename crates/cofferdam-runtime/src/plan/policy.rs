@@ -6,7 +6,7 @@ use std::path::Path;
 use cofferdam_core::Timestamp;
 use cofferdam_core::plan::NetworkPlan;
 use cofferdam_policy::layers::LayersError;
-use cofferdam_policy::{Layer, Layers, Places, Rule, TrustStore};
+use cofferdam_policy::{Credential, Layer, Layers, Places, Rule, TrustStore};
 use serde::Deserialize;
 
 use crate::store::Store;
@@ -16,7 +16,7 @@ pub fn trust_store(store: &Store) -> TrustStore {
     TrustStore::at(store.root().join("trust"))
 }
 
-/// The rules that apply to a run in a project, in the order in which they are asked.
+/// The rules that apply to a run in a project, in the order in which they are asked, and the person's credentials.
 ///
 /// # Errors
 /// Where a file that counts cannot be read or has errors.
@@ -26,11 +26,11 @@ pub(super) fn rules(
     store: &Store,
     allow: Layer,
     notes: &mut Vec<String>,
-) -> Result<Vec<Rule>, LayersError> {
+) -> Result<(Vec<Rule>, Vec<Credential>), LayersError> {
     let places = Places { person: person.to_owned(), project: project.to_owned(), trust: trust_store(store) };
     let layers = Layers::read(&places)?;
     notes.extend(layers.left_out());
-    Ok(layers.policy(allow)?.rules().to_vec())
+    Ok((layers.policy(allow)?.rules().to_vec(), layers.credentials().to_vec()))
 }
 
 /// How many hosts the rules of a plan allow something; a pattern counts as one.
@@ -105,7 +105,7 @@ mod tests {
         );
         let network = NetworkPlan {
             rules: rules.iter().map(|rule| serde_json::to_value(rule).unwrap()).collect(),
-            roots: Vec::new(),
+            ..NetworkPlan::default()
         };
         let now = Timestamp::now();
         assert_eq!(allowed_hosts(&network, now), 2);

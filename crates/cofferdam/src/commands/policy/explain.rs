@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Explanation, Layers, Request, Target, explain as explained};
+use cofferdam_policy::{Credential, Explanation, Layers, Request, Scheme, Target, Use, explain as explained};
 
 use super::Read;
 use super::listing::{facts, place};
@@ -40,8 +40,9 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
         now: Timestamp::now(),
     };
     let explanation = explained(&policy, &request);
+    let carries: Vec<_> = carried(layers.credentials(), &request).collect();
     if args.json {
-        output::json(&as_json(&request, &explanation, &layers))?;
+        output::json(&as_json(&request, &explanation, &layers, &carries))?;
     } else {
         let person = super::short(&places.person, &places.project, &host);
         let file = if layers.person.is_some() {
@@ -55,13 +56,41 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             colour.stdout(),
             |rule| place(rule, &places.project, &host),
             &file,
+            &carries,
         ))?;
         super::say_left_out(&layers);
     }
     Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
 }
 
-fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers) -> serde_json::Value {
+/// The credentials that such a request would carry, and in which field.
+fn carried<'c>(
+    credentials: &'c [Credential],
+    request: &Request<'_>,
+) -> impl Iterator<Item = (&'c Credential, &'c Use)> {
+    let request = *request;
+    // Of a connection alone what is spoken is not known yet.
+    let spoken = match request.scheme {
+        Scheme::Tcp => vec![Scheme::Https, Scheme::Http],
+        scheme => vec![scheme],
+    };
+    credentials.iter().filter_map(move |credential| {
+        let about = |one: &&Use| {
+            spoken.iter().any(|scheme| {
+                let request = Request { scheme: *scheme, ..request };
+                if request.method.is_some() { one.is_for(&request) } else { one.is_about(&request) }
+            })
+        };
+        credential.uses.iter().find(about).map(|one| (credential, one))
+    })
+}
+
+fn as_json(
+    request: &Request<'_>,
+    explanation: &Explanation<'_>,
+    layers: &Layers,
+    carries: &[(&Credential, &Use)],
+) -> serde_json::Value {
     let decision = &explanation.decision;
     serde_json::json!({
         "request": {
@@ -80,6 +109,11 @@ fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers
             "differs": near.differs,
         })).collect::<Vec<_>>(),
         "proposal": explanation.rule,
+        "credentials": carries.iter().map(|(credential, one)| serde_json::json!({
+            "name": credential.name,
+            "header": one.header,
+            "purpose": credential.purpose,
+        })).collect::<Vec<_>>(),
         "left_out": layers.left_out(),
     })
 }
@@ -90,13 +124,19 @@ fn human(
     colour: bool,
     place: impl Fn(&cofferdam_policy::Rule) -> String,
     file: &str,
+    carries: &[(&Credential, &Use)],
 ) -> String {
     let safe = |text: &str| output::visible(text.as_bytes());
     let decision = &explanation.decision;
     let asked = asked(request);
     if let (true, Some(rule)) = (decision.allowed, decision.rule) {
         let verdict = output::styled("allowed", "32", colour);
-        return format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n\n", place(rule), safe(&rule.purpose));
+        let mut text = format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n", place(rule), safe(&rule.purpose));
+        for (credential, one) in carries {
+            let Credential { name, purpose, .. } = credential;
+            text.push_str(&format!("  carries  credential {name} in {}, for {}\n", one.header, safe(purpose)));
+        }
+        return text + "\n";
     }
     let verdict = output::styled("denied", "31", colour);
     let mut text = format!("{verdict}  {asked}: {}\n", safe(&decision.reason.to_string()));

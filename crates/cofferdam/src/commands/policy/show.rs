@@ -6,7 +6,7 @@ use cofferdam_core::Timestamp;
 
 use super::Read;
 use super::listing::{Listing, facts};
-use crate::commands::Answer;
+use crate::commands::{Answer, credential};
 use crate::output::{self, Colour};
 
 /// `coffer policy show`.
@@ -23,6 +23,7 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
     let now = Timestamp::now();
     if args.json {
         output::json(&serde_json::json!({
+            "credentials": layers.credentials().iter().map(credential::facts).collect::<Vec<_>>(),
             "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
             "left_out": layers.left_out(),
         }))?;
@@ -34,7 +35,15 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         true => "no rules: nothing may leave\n\n".to_owned(),
         false => listing.text(&rules),
     };
-    output::print(text)?;
+    let credentials = match layers.credentials() {
+        [] => String::new(),
+        all => format!(
+            "{}\n{}\n",
+            output::styled("credentials", "1", colour.stdout()),
+            credential::listing(all, &places.project, &host)
+        ),
+    };
+    output::print(text + &credentials)?;
     super::say_left_out(&layers);
     Ok(ExitCode::SUCCESS)
 }

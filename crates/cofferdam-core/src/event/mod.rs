@@ -111,8 +111,7 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
-    /// The value of a credential was fetched outside. Its cause is the `process.exec` of the program whose request first
-    /// needed it, with link `socket`, where that is known.
+    /// The value of a credential was fetched outside, for a request. From here on it is struck.
     #[serde(rename = "credential.fetched")]
     CredentialFetched(CredentialFetch),
     /// It could not be fetched: the requests that needed it did not go out.

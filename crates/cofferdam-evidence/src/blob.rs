@@ -1,8 +1,9 @@
 //! Blobs: content by its salted digest.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::BlobRef;
@@ -10,6 +11,7 @@ use rustix::fs::{AtFlags, OFlags, fdatasync, fsync, unlinkat};
 use sha2::{Digest as _, Sha256};
 
 use crate::files::{Directory, is_not_found};
+use crate::packs::{Packed, Packs};
 use crate::{BlobWriter, Error, Result, Striker};
 
 pub(crate) const BLOBS: &str = "blobs";
@@ -23,6 +25,7 @@ const MAX_REASON: usize = 4096;
 pub struct BlobStore {
     pub(crate) evidence: Directory,
     striker: Striker,
+    packs: Arc<Packs>,
 }
 
 /// How an examined blob stands.
@@ -40,7 +43,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self> {
-        Ok(BlobStore { evidence: Directory::open(dir)?, striker: Striker::default() })
+        Ok(BlobStore { evidence: Directory::open(dir)?, striker: Striker::default(), packs: Arc::default() })
     }
 
     /// The same store, which strikes secret values out of all that is put into it.
@@ -63,7 +66,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Io`], [`Error::Random`].
     pub fn writer(&self) -> Result<BlobWriter> {
-        BlobWriter::new(self.evidence.below(BLOBS)?, self.striker.stream())
+        BlobWriter::new(self.evidence.below(BLOBS)?, Arc::clone(&self.packs), self.striker.stream())
     }
 
     /// Opens a blob. The reader verifies on the way: what it gave is good only once it has returned 0, and it gives
@@ -72,19 +75,44 @@ impl BlobStore {
     /// # Errors
     /// [`Error::BlobMissing`], [`Error::BlobContent`] where the file is too short, [`Error::NotRegular`], [`Error::Io`].
     pub fn get(&self, blob: &BlobRef) -> Result<BlobReader> {
+        let missing = || Error::BlobMissing {
+            digest: blob.digest,
+            path: self.evidence.path.join(BLOBS),
+            removed: self.is_marked_removed(blob),
+        };
+        match self.own_file(blob)? {
+            Some((file, _, path)) => BlobReader::new(Box::new(BufReader::new(file)), blob.clone(), path),
+            None => match self.packed(|packs, blobs| packs.get(blobs, blob.digest))?.flatten() {
+                Some(Packed::Content(content, path)) => {
+                    BlobReader::new(Box::new(Cursor::new(content)), blob.clone(), path)
+                }
+                Some(Packed::Removed) | None => Err(missing()),
+            },
+        }
+    }
+
+    /// The file that holds this blob alone, and its directory; `None` where there is none.
+    fn own_file(&self, blob: &BlobRef) -> Result<Option<(File, Directory, PathBuf)>> {
         let (fan, name) = names(blob);
-        let blobs = self.evidence.path.join(BLOBS);
-        let missing =
-            || Error::BlobMissing { digest: blob.digest, path: blobs.clone(), removed: self.is_marked_removed(blob) };
+        let path = self.evidence.path.join(BLOBS).join(&fan);
         let dir = match self.fan(&fan) {
             Ok(dir) => dir,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing()),
-            Err(e) => return Err(Error::io("open directory", blobs.join(&fan))(e)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io("open directory", path)(e)),
         };
         match dir.open_file(&name, OFlags::RDONLY) {
-            Ok(file) => BlobReader::new(file, blob.clone(), dir.path.join(&name)),
-            Err(e) if is_not_found(&e) => Err(missing()),
+            Ok(file) => Ok(Some((file, dir, path.join(name)))),
+            Err(e) if is_not_found(&e) => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Asks the packs, where there are blobs at all.
+    fn packed<T>(&self, ask: impl FnOnce(&Packs, &Directory) -> Result<T>) -> Result<Option<T>> {
+        match self.evidence.open_below(BLOBS) {
+            Ok(blobs) => ask(&self.packs, &blobs).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("open directory", self.evidence.path.join(BLOBS))(e)),
         }
     }
 
@@ -96,8 +124,7 @@ impl BlobStore {
     pub fn remove(&self, blob: &BlobRef, reason: &str) -> Result<()> {
         let (fan, name) = names(blob);
         drop(self.get(blob)?);
-        let path = self.evidence.path.join(BLOBS).join(&fan);
-        let dir = self.fan(&fan).map_err(Error::io("open directory", &path))?;
+        let dir = self.evidence.below(BLOBS)?.below(&fan)?;
         let mut end = reason.len().min(MAX_REASON);
         while !reason.is_char_boundary(end) {
             end -= 1;
@@ -111,7 +138,14 @@ impl BlobStore {
             Err(Error::Exists { .. }) => {}
             Err(e) => return Err(e),
         }
-        unlinkat(&dir.fd, &name, AtFlags::empty()).map_err(|e| Error::io("remove", dir.path.join(&name))(e.into()))
+        match unlinkat(&dir.fd, &name, AtFlags::empty()) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::NOENT) => {
+                self.packed(|packs, blobs| packs.erase(blobs, blob.digest))?;
+                Ok(())
+            }
+            Err(e) => Err(Error::io("remove", dir.path.join(&name))(e.into())),
+        }
     }
 
     /// Waits until a blob is on the medium.
@@ -119,17 +153,16 @@ impl BlobStore {
     /// # Errors
     /// [`Error::BlobMissing`], [`Error::Io`].
     pub fn sync(&self, blob: &BlobRef) -> Result<()> {
-        let (fan, name) = names(blob);
         drop(self.get(blob)?);
-        let path = self.evidence.path.join(BLOBS).join(&fan);
-        let dir = self.fan(&fan).map_err(Error::io("open directory", &path))?;
-        let file = dir.open_file(&name, OFlags::RDONLY)?;
-        let blobs = self.evidence.open_below(BLOBS).map_err(Error::io("open directory", &path))?;
-        fdatasync(&file)
-            .and_then(|()| fsync(&dir.fd))
-            .and_then(|()| fsync(&blobs.fd))
-            .and_then(|()| fsync(&self.evidence.fd))
-            .map_err(|e| Error::io("sync", path.join(&name))(e.into()))
+        let blobs = self.evidence.below(BLOBS)?;
+        let synced = match self.own_file(blob)? {
+            Some((file, dir, path)) => fdatasync(&file)
+                .and_then(|()| fsync(&dir.fd))
+                .and_then(|()| fsync(&blobs.fd))
+                .map_err(|e| Error::io("sync", path)(e.into())),
+            None => self.packs.sync(&blobs, blob.digest),
+        };
+        synced.and_then(|()| fsync(&self.evidence.fd).map_err(|e| Error::io("sync", &self.evidence.path)(e.into())))
     }
 
     /// How a blob stands; with `read` its content is verified as well.
@@ -180,13 +213,15 @@ pub(crate) fn names(blob: &BlobRef) -> (String, String) {
 
 /// Reads a blob and verifies it.
 pub struct BlobReader {
-    decoder: zstd::stream::read::Decoder<'static, BufReader<File>>,
+    decoder: Decoder,
     hasher: Sha256,
     blob: BlobRef,
     left: u64,
     done: bool,
-    pub(crate) path: std::path::PathBuf,
+    pub(crate) path: PathBuf,
 }
+
+type Decoder = zstd::stream::read::Decoder<'static, Box<dyn BufRead + Send>>;
 
 impl std::fmt::Debug for BlobReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -195,15 +230,15 @@ impl std::fmt::Debug for BlobReader {
 }
 
 impl BlobReader {
-    fn new(mut file: File, blob: BlobRef, path: std::path::PathBuf) -> Result<Self> {
-        let salt = read_salt(&mut file).map_err(|e| match e.kind() {
+    fn new(mut stored: Box<dyn BufRead + Send>, blob: BlobRef, path: PathBuf) -> Result<Self> {
+        let salt = read_salt(&mut stored).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::BlobContent {
                 path: path.clone(),
                 detail: format!("it is shorter than its {SALT} bytes of salt"),
             },
             _ => Error::io("read", &path)(e),
         })?;
-        let decoder = decoder(file).map_err(Error::io("decompress", &path))?;
+        let decoder = decoder(stored).map_err(Error::io("decompress", &path))?;
         let left = blob.size;
         Ok(BlobReader { decoder, hasher: Sha256::new_with_prefix(salt), blob, left, done: false, path })
     }
@@ -244,14 +279,14 @@ impl Read for BlobReader {
     }
 }
 
-pub(crate) fn read_salt(file: &mut File) -> io::Result<[u8; SALT]> {
+pub(crate) fn read_salt(stored: &mut impl Read) -> io::Result<[u8; SALT]> {
     let mut salt = [0u8; SALT];
-    file.read_exact(&mut salt)?;
+    stored.read_exact(&mut salt)?;
     Ok(salt)
 }
 
-pub(crate) fn decoder(file: File) -> io::Result<zstd::stream::read::Decoder<'static, BufReader<File>>> {
-    let mut decoder = zstd::stream::read::Decoder::new(file)?;
+pub(crate) fn decoder(stored: Box<dyn BufRead + Send>) -> io::Result<Decoder> {
+    let mut decoder = Decoder::with_buffer(stored)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder)
 }

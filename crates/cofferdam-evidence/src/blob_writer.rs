@@ -1,7 +1,8 @@
 //! Writing blobs as their content comes, and saving what a crash left of them.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
 
 use cofferdam_core::change::Digest;
 use cofferdam_core::event::BlobRef;
@@ -11,13 +12,14 @@ use zstd::stream::write::Encoder;
 
 use crate::blob::{BLOBS, SALT, decoder, names, read_salt};
 use crate::files::{Directory, Lock, is_not_found, lock, unique_name};
+use crate::packs::Packs;
 use crate::{BlobStore, Error, Result, StruckStream};
 
 const PARTIAL: &str = "partial-";
 /// Output of agents is mostly text: higher levels cost several times the time for a tenth of the bytes.
 const LEVEL: i32 = 1;
-/// Contents up to this many bytes stay in memory until they are complete: most are short, and a file that is compressed as
-/// it comes costs several times as much as one that is written at once.
+/// Contents up to this many bytes stay in memory until they are complete, and then go into a pack: most are short, and a
+/// file of its own costs a command more than the rest of its evidence.
 const MEMORY: usize = 64 << 10;
 
 /// A blob that is being written: the secrets struck out, compressed to disk as it comes, in bounded memory (about
@@ -37,6 +39,7 @@ pub struct BlobWriter {
     /// Whether a write failed half-way: then nobody knows what the file holds.
     broken: bool,
     blobs: Directory,
+    packs: Arc<Packs>,
 }
 
 /// Where the content of an unfinished blob is.
@@ -58,12 +61,12 @@ impl std::fmt::Debug for BlobWriter {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(blobs: Directory, stream: StruckStream) -> Result<Self> {
+    pub(crate) fn new(blobs: Directory, packs: Arc<Packs>, stream: StruckStream) -> Result<Self> {
         let mut salt = [0u8; SALT];
         crate::files::fill_random(&mut salt)?;
         let hasher = Sha256::new_with_prefix(salt);
         let content = Content::Memory(Vec::new());
-        Ok(BlobWriter { salt, content, hasher, size: 0, stream, passed: Vec::new(), broken: false, blobs })
+        Ok(BlobWriter { salt, content, hasher, size: 0, stream, passed: Vec::new(), broken: false, blobs, packs })
     }
 
     /// The compressor of the blob's file, which is begun where there is none yet.
@@ -133,16 +136,20 @@ impl BlobWriter {
         self.stream.end(&mut rest);
         self.keep(&rest).map_err(Error::io("write below", &self.blobs.path))?;
         let blob = BlobRef { digest: Digest(self.hasher.finalize().into()), size: self.size };
-        let (fan, name) = names(&blob);
-        let dir = self.blobs.below(&fan)?;
         match self.content {
             Content::File { encoder, partial, lock } => {
+                let (fan, name) = names(&blob);
+                let dir = self.blobs.below(&fan)?;
                 encoder.finish().map_err(Error::io("write", self.blobs.path.join(&partial)))?;
                 renameat(&self.blobs.fd, &partial, &dir.fd, &name)
                     .map_err(|e| Error::io("rename into place", dir.path.join(&name))(e.into()))?;
                 drop(lock);
             }
-            Content::Memory(memory) => write_whole(&dir, &name, &self.salt, &memory)?,
+            Content::Memory(memory) => {
+                let zstd =
+                    zstd::bulk::compress(&memory, LEVEL).map_err(Error::io("compress into", &self.blobs.path))?;
+                self.packs.append(&self.blobs, blob.digest, &self.salt, &zstd)?;
+            }
         }
         Ok(blob)
     }
@@ -232,7 +239,7 @@ impl BlobStore {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok((None, false)),
             Err(e) => return Err(e),
         }
-        let mut decoder = decoder(file)?;
+        let mut decoder = decoder(Box::new(BufReader::new(file)))?;
         let mut writer = self.writer().map_err(io::Error::other)?;
         let mut buffer = vec![0u8; 1 << 16];
         loop {
@@ -270,17 +277,4 @@ impl BlobWriter {
             Content::Memory(_) => Ok(()),
         }
     }
-}
-
-/// Writes a short blob under its name. Nothing names it yet: what a crash leaves of it nobody looks for.
-fn write_whole(dir: &Directory, name: &str, salt: &[u8; SALT], content: &[u8]) -> Result<()> {
-    let path = || dir.path.join(name);
-    let mut whole = salt.to_vec();
-    whole.extend(zstd::bulk::compress(content, LEVEL).map_err(Error::io("compress", path()))?);
-    let mut file = dir.create_file(name)?;
-    file.write_all(&whole).map_err(|e| {
-        // Half a blob is none; where it cannot be removed either, nothing names it.
-        let _ = unlinkat(&dir.fd, name, AtFlags::empty());
-        Error::io("write", path())(e)
-    })
 }

@@ -23,6 +23,7 @@ mod key;
 mod lines;
 mod log;
 mod masked_stream;
+mod packs;
 mod proof;
 mod read;
 mod recovery;

@@ -186,7 +186,7 @@ pub(crate) async fn run(
     let handle = Handle::new(Rc::clone(&ledger));
     let gateway = Rc::new(Gateway {
         policy: RefCell::new(Rc::new(Policy::new([Layer { rules: settings.rules }]))),
-        names: RefCell::new(Names::new()),
+        names: RefCell::new(Names::new(&settings.names, settings.before.names)),
         outside: Outside::new(&settings.proxy)?,
         owners: Owners::new(sockets.diag),
         ledger,
@@ -194,7 +194,7 @@ pub(crate) async fn run(
         servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
         pipes: Pipes::new(),
-        connections: Cell::new(settings.first_connection.saturating_sub(1)),
+        connections: Cell::new(settings.before.connections),
         room: Arc::new(Semaphore::new(room)),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);

@@ -50,6 +50,8 @@ struct Entry {
     name: Box<str>,
     used: u64,
     open: u32,
+    /// Whether it was looked up.
+    asked: bool,
 }
 
 /// Keeps a name's addresses while a connection to it is open.
@@ -65,20 +67,34 @@ impl Drop for Held<'_> {
 }
 
 impl Names {
-    pub(crate) fn new() -> Names {
-        Names::bounded(NAMES)
+    /// With `first` at the first addresses for good, as [`first_addresses`] says. Where so many names have been given
+    /// addresses `before`, by tables that are gone, theirs come to be used last.
+    pub(crate) fn new(first: &[String], before: u64) -> Names {
+        let mut names = Names::bounded(NAMES);
+        for name in first.iter().take(NAMES / 2) {
+            if let Some((Synthetic { v4, .. }, true)) = names.look_up(name)
+                && let Some(entry) = index(v4.into()).and_then(|index| names.by_index.get_mut(&index))
+            {
+                (entry.asked, entry.open) = (false, 1);
+                names.idle.remove(&entry.used);
+            }
+        }
+        let given = u64::from(names.last).saturating_add(before);
+        names.last = (given % u64::from(LAST)) as u32;
+        names
     }
 
     fn bounded(most: usize) -> Names {
         Names { most, by_name: HashMap::new(), by_index: HashMap::new(), idle: BTreeMap::new(), clock: 0, last: 0 }
     }
 
-    /// The addresses of a name, which is in the form that policy compares; whether it is new. `None` where all that are
-    /// known have open connections.
+    /// The addresses of a name, which is in the form that policy compares; whether it is asked for the first time. `None`
+    /// where all that are known have open connections.
     pub(crate) fn look_up(&mut self, name: &str) -> Option<(Synthetic, bool)> {
         if let Some(&index) = self.by_name.get(name) {
             self.touch(index);
-            return Some((Synthetic::of(index), false));
+            let asked = self.by_index.get_mut(&index).is_none_or(|entry| std::mem::replace(&mut entry.asked, true));
+            return Some((Synthetic::of(index), !asked));
         }
         if self.by_name.len() >= self.most {
             let (_, oldest) = self.idle.pop_first()?;
@@ -93,7 +109,7 @@ impl Names {
         self.last = index;
         self.clock += 1;
         self.by_name.insert(name.into(), index);
-        self.by_index.insert(index, Entry { name: name.into(), used: self.clock, open: 0 });
+        self.by_index.insert(index, Entry { name: name.into(), used: self.clock, open: 0, asked: true });
         self.idle.insert(self.clock, index);
         Some((Synthetic::of(index), true))
     }
@@ -128,6 +144,12 @@ impl Names {
     }
 }
 
+/// The addresses, of IPv4 and IPv6, of the name at a place, from 0, among those that a gateway is given at its birth.
+pub fn first_addresses(place: u16) -> [IpAddr; 2] {
+    let Synthetic { v4, v6 } = Synthetic::of(u32::from(place) + 1);
+    [v4.into(), v6.into()]
+}
+
 /// The index of a synthetic address; `None` for any other.
 fn index(address: IpAddr) -> Option<u32> {
     let index = match address {
@@ -152,7 +174,7 @@ mod tests {
 
     #[test]
     fn both_addresses_stand_for_the_name_and_stay() {
-        let names = RefCell::new(Names::new());
+        let names = RefCell::new(Names::new(&[], 0));
         let (one, new) = names.borrow_mut().look_up("a.example").unwrap();
         assert!(new);
         let (two, _) = names.borrow_mut().look_up("b.example").unwrap();
@@ -166,6 +188,33 @@ mod tests {
         {
             assert_eq!(name_of(&names, other.parse().unwrap()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn names_of_the_plan_have_their_addresses_before_they_are_asked_for_and_for_good() {
+        let first: Vec<String> = ["host.cofferdam", "db.example"].map(str::to_owned).to_vec();
+        let names = RefCell::new(Names::new(&first, 7));
+        let of = |name: &str| names.borrow_mut().look_up(name).unwrap();
+        assert_eq!(name_of(&names, first_addresses(1)[0]).as_deref(), Some("db.example"));
+        assert_eq!(name_of(&names, first_addresses(0)[1]).as_deref(), Some("host.cofferdam"));
+        assert!(of("db.example").1, "it was never asked for");
+        assert_eq!(of("db.example"), (Synthetic::of(2), false));
+        assert_eq!(of("other.example"), (Synthetic::of(2 + 7 + 1), true), "behind what an earlier table gave out");
+        for n in 0..NAMES {
+            names.borrow_mut().look_up(&format!("n{n}.example")).unwrap();
+        }
+        assert_eq!(name_of(&names, first_addresses(1)[0]).as_deref(), Some("db.example"));
+    }
+
+    #[test]
+    fn what_an_earlier_table_gave_out_means_nothing_else_at_first() {
+        let mut earlier = Names::new(&[], 0);
+        let old: Vec<Synthetic> = ["a.example", "b.example"].map(|name| earlier.look_up(name).unwrap().0).to_vec();
+        let names = RefCell::new(Names::new(&[], 2));
+        assert!(!old.contains(&names.borrow_mut().look_up("c.example").unwrap().0));
+        assert_eq!(name_of(&names, old[1].v4.into()), None);
+        let mut wrapped = Names::new(&[], u64::from(LAST));
+        assert_eq!(wrapped.look_up("d.example").unwrap().0, old[0]);
     }
 
     #[test]

@@ -13,8 +13,10 @@ use crate::Authority;
 pub struct Settings {
     /// The run.
     pub run: RunId,
-    /// The number of its first connection: above those of the gateways that the run had before.
-    pub first_connection: u64,
+    /// Names that have addresses from the start, at the places of [`crate::first_addresses`].
+    pub names: Vec<String>,
+    /// What the gateways that the run had before gave out.
+    pub before: Before,
     /// The rules of policy, in the order in which they are asked.
     pub rules: Vec<Rule>,
     /// What certificates inside are signed by.
@@ -23,6 +25,15 @@ pub struct Settings {
     pub roots: Vec<Bytes>,
     /// The host's own way out (`https_proxy=…` and its like, names in lower case). May hold a password.
     pub proxy: Vec<String>,
+}
+
+/// What earlier gateways of a run gave out: none of it comes to mean something else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The largest number of a connection.
+    pub connections: u64,
+    /// How many names have addresses. Programs may keep those.
+    pub names: u64,
 }
 
 /// The sockets that lie in the enclosure's network namespace. All are non-blocking.

@@ -1,6 +1,7 @@
 //! From a file's text to rules: one pass that finds everything that is wrong, not only the first.
 
 mod credential;
+mod packages;
 mod rule;
 mod walk;
 
@@ -11,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::credential::Credential;
 use crate::diagnostic::{Class, Diagnostic};
+use crate::packages::Ecosystem;
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
 use walk::Walk;
@@ -25,6 +27,8 @@ pub struct Parsed {
     pub rules: Vec<Rule>,
     /// The credentials that are in order; none of any layer but the person's.
     pub credentials: Vec<Credential>,
+    /// Whose registries a run may reach while it resolves.
+    pub registries: Vec<Ecosystem>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -33,10 +37,11 @@ pub struct Parsed {
 pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
-    walk.known(document.get_ref(), &["version", "network", "credential"], "a policy file");
+    walk.known(document.get_ref(), &["version", "network", "packages", "credential"], "a policy file");
     version(&mut walk, document.get_ref());
     let rules = rules(&mut walk, document.get_ref(), layer);
     let credentials = credential::credentials(&mut walk, document.get_ref(), layer);
+    let registries = packages::registries(&mut walk, document.get_ref());
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -49,7 +54,7 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, credentials, diagnostics }
+    Parsed { rules, credentials, registries, diagnostics }
 }
 
 fn rules(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {

@@ -241,26 +241,38 @@ impl Corpus<'_> {
     }
 
     fn blobs_altered(&mut self) {
-        for n in 0..self.source.blobs.len().min(4) {
+        for n in 0..self.source.blobs.len() {
+            let pack = self.source.blobs[n].0.parent() == Some(Path::new("blobs"));
+            // What a pack does not hold whole is missing.
+            let damaged = if pack { Expected::Verified } else { Expected::Tampered };
             for _ in 0..4 {
                 let (length, mut random) = (self.source.blobs[n].1.len(), self.random.fork());
                 self.add(format!("a flip in blob {n}"), Expected::Agreement, |files| {
                     let at = random.usize(0..length);
                     files.blobs[n].1 = flipped(&files.blobs[n].1, at, &mut random);
                 });
+                // Before the salt of a pack's first record are its digest and length.
+                let first = if pack { 36 } else { 0 };
                 self.add(format!("a flip in the salt of blob {n}"), Expected::Tampered, |files| {
-                    let at = random.usize(0..32);
+                    let at = first + random.usize(0..32);
                     files.blobs[n].1 = flipped(&files.blobs[n].1, at, &mut random);
                 });
                 let cut = self.random.usize(0..length);
-                self.add(format!("blob {n} cut at {cut}"), Expected::Tampered, |files| files.blobs[n].1.truncate(cut));
+                self.add(format!("blob {n} cut at {cut}"), damaged, |files| files.blobs[n].1.truncate(cut));
             }
-            self.add(format!("blob {n} and garbage"), Expected::Tampered, |files| files.blobs[n].1.extend(b"garbage"));
+            self.add(format!("blob {n} and garbage"), damaged, |files| files.blobs[n].1.extend(b"garbage"));
             self.add(format!("blob {n} deleted"), Expected::Verified, |files| drop(files.blobs.remove(n)));
             self.add(format!("blob {n} removed on purpose"), Expected::Verified, |files| {
                 let (name, _) = files.blobs.remove(n);
                 files.blobs.push((format!("{}.removed", name.display()).into(), b"{}\n".to_vec()));
             });
+            if pack {
+                self.add(format!("pack {n} under zeros"), Expected::Agreement, |files| files.blobs[n].1[36..].fill(0));
+                self.add(format!("pack {n} twice"), Expected::Verified, |files| {
+                    let again = files.blobs[n].1.clone();
+                    files.blobs[n].1.extend(again);
+                });
+            }
         }
         if self.source.blobs.len() > 1 {
             self.add("two blobs swapped", Expected::Tampered, |files| {

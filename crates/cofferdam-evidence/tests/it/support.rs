@@ -57,6 +57,11 @@ pub fn ended() -> EventKind {
     })
 }
 
+/// The text of [`Run::with_long_output`].
+pub fn long_output() -> String {
+    "hello from a test\n".repeat(4000)
+}
+
 /// A finished run: events 0 to 6 under four checkpoints, one blob, a statement.
 pub struct Run {
     pub _temporary: TempDir,
@@ -72,8 +77,17 @@ impl Run {
     }
 
     pub fn with_key(key: RecorderKey) -> Run {
+        Run::with_output(key, "hello from a test\n")
+    }
+
+    /// With an output that is too long for a pack: its blob has a file of its own.
+    pub fn with_long_output() -> Run {
+        Run::with_output(RecorderKey::generate().unwrap(), &long_output())
+    }
+
+    fn with_output(key: RecorderKey, text: &str) -> Run {
         let (mut run, mut log) = Run::begun(key);
-        run.blob = BlobStore::open(&run.dir).unwrap().put(&b"hello from a test\n"[..]).unwrap();
+        run.blob = BlobStore::open(&run.dir).unwrap().put(text.as_bytes()).unwrap();
         log.append(Some((0, Link::Window)), changed("src/a.rs")).unwrap();
         log.append(Some((1, Link::Parent)), output(run.blob.clone())).unwrap();
         log.checkpoint().unwrap();
@@ -94,7 +108,8 @@ impl Run {
             let cause = Some((n / 2, Link::Window));
             match n % 6 {
                 0 => {
-                    let text = format!("output {n} of {}\n", run.id).repeat(20);
+                    // The first is too long for a pack.
+                    let text = format!("output {n} of {}\n", run.id).repeat(if n == 6 { 4000 } else { 20 });
                     log.append(cause, output(blobs.put(text.as_bytes()).unwrap())).unwrap();
                     log.checkpoint().unwrap();
                 }
@@ -132,6 +147,15 @@ impl Run {
         fs::write(self.path(name), content).unwrap();
     }
 
+    /// The only pack.
+    pub fn pack_path(&self) -> PathBuf {
+        let packs = fs::read_dir(self.dir.join("blobs")).unwrap().map(|entry| entry.unwrap().path());
+        let packs: Vec<PathBuf> = packs.filter(|path| path.is_file()).collect();
+        assert_eq!(packs.len(), 1, "{packs:?}");
+        packs[0].clone()
+    }
+
+    /// The file of a long output.
     pub fn blob_path(&self) -> PathBuf {
         let name = self.blob.digest.to_string();
         self.dir.join("blobs").join(&name[..2]).join(name)

@@ -7,7 +7,7 @@ use cofferdam_core::change::Digest;
 use cofferdam_core::event::{EventKind, RunStarted};
 use cofferdam_evidence::{Check, Commitment, Error, Log, Options, RecorderKey, SignedBy, State, VerifierKey, verify};
 
-use crate::support::{Run, changed, copy_tree, ended, fault, started};
+use crate::support::{Run, changed, copy_tree, ended, fault, long_output, started};
 
 /// Verifies the run with this log and these checkpoints in its place.
 fn altered(run: &Run, log: &[u8], checkpoints: &[u8]) -> cofferdam_evidence::Report {
@@ -199,7 +199,7 @@ fn a_key_that_is_missing_or_no_key_is_found() {
 
 #[test]
 fn altered_blobs_are_found_and_absent_ones_listed() {
-    let run = Run::finished();
+    let run = Run::with_long_output();
     let path = run.blob_path();
     let blob = fs::read(&path).unwrap();
     for at in 0..blob.len() {
@@ -214,7 +214,7 @@ fn altered_blobs_are_found_and_absent_ones_listed() {
             let store = cofferdam_evidence::BlobStore::open(&run.dir).unwrap();
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut store.get(&run.blob).unwrap(), &mut content).unwrap();
-            assert_eq!(content, b"hello from a test\n", "{at}");
+            assert_eq!(content, long_output().as_bytes(), "{at}");
             assert!((32..40).contains(&at), "{at}");
         }
     }
@@ -239,8 +239,53 @@ fn altered_blobs_are_found_and_absent_ones_listed() {
 }
 
 #[test]
-fn links_pipes_and_directories_in_the_place_of_files_do_no_harm() {
+fn altered_packs_are_found_and_what_is_not_there_any_more_is_listed() {
     let run = Run::finished();
+    let (path, blobs) = (run.pack_path(), || cofferdam_evidence::BlobStore::open(&run.dir).unwrap());
+    let pack = fs::read(&path).unwrap();
+    // Digest and length are no content: where they are wrong the blob cannot be found.
+    for at in 0..pack.len() {
+        let mut bad = pack.clone();
+        bad[at] ^= 0x10;
+        fs::write(&path, &bad).unwrap();
+        let report = run.verify();
+        match &report.state {
+            State::Tampered(fault) => assert_eq!((fault.check, fault.seq), (Check::Blob, Some(2)), "{at}"),
+            _ if report.blobs.missing == std::slice::from_ref(&run.blob) => assert!(at < 36, "{at}"),
+            // Some header bits of zstd say nothing about the content.
+            _ => assert!((68..76).contains(&at), "{at}"),
+        }
+    }
+    for end in 0..pack.len() {
+        fs::write(&path, &pack[..end]).unwrap();
+        assert_eq!(run.verify().blobs.missing, std::slice::from_ref(&run.blob), "{end}");
+    }
+    // What a dead writer left at the end hides nothing.
+    fs::write(&path, [&pack[..], &pack[..50]].concat()).unwrap();
+    assert_eq!((run.verify().state, run.verify().blobs.missing), (State::Verified, vec![]));
+    // Two records of one name: the first counts, whatever the other holds.
+    let mut twice = pack.clone();
+    twice.extend_from_slice(&pack);
+    let last = twice.len() - 1;
+    twice[last] ^= 1;
+    fs::write(&path, &twice).unwrap();
+    assert_eq!(run.verify().state, State::Verified);
+    fs::write(&path, &pack).unwrap();
+    blobs().remove(&run.blob, "held a password").unwrap();
+    assert_eq!(fs::read(&path).unwrap()[36..], vec![0; pack.len() - 36], "nothing of it is left");
+    let report = run.verify();
+    assert_eq!(
+        (report.state, report.blobs.removed, report.blobs.missing),
+        (State::Verified, vec![run.blob.clone()], vec![])
+    );
+    fs::remove_file(&path).unwrap();
+    symlink("/etc/passwd", &path).unwrap();
+    assert_eq!(run.verify().state, State::Verified, "a link is no pack");
+}
+
+#[test]
+fn links_pipes_and_directories_in_the_place_of_files_do_no_harm() {
+    let run = Run::with_long_output();
     let honest = run.dir.with_file_name("honest");
     copy_tree(&run.dir, &honest);
     for name in ["log.jsonl", "checkpoints", "key"] {

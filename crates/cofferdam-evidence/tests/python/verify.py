@@ -317,14 +317,38 @@ def decompress(raw, most):
         library.ZSTD_freeDCtx(context)
 
 
+PACKS = {}
+
+
+def packed(directory, digest):
+    """Salt and zstd of a blob that is in a pack."""
+    if directory not in PACKS:
+        records = PACKS[directory] = {}
+        for path in sorted((directory / "blobs").glob("pack-*")):
+            if not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            raw, at = path.read_bytes(), 0
+            while at + 36 <= len(raw):
+                name, length = raw[at : at + 32].hex(), int.from_bytes(raw[at + 32 : at + 36], "big")
+                at += 36
+                if not 32 <= length <= 1 << 17 or at + length > len(raw):
+                    break
+                records.setdefault(name, raw[at : at + length])
+                at += length
+    raw = PACKS[directory].get(digest)
+    return raw if raw and any(raw[:32]) else None
+
+
 def check_blob(directory, digest, size):
     path = directory / "blobs" / digest[:2] / digest
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ValueError("a blob is no regular file")
+        raw = path.read_bytes()
     except FileNotFoundError:
-        return
-    raw = path.read_bytes()
+        raw = packed(directory, digest)
+        if raw is None:
+            return
     if len(raw) < 32:
         raise ValueError("a blob is shorter than its salt")
     if libzstd() is None:

@@ -16,8 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
-use crate::Authority;
 use crate::testing::rules;
+use crate::{Authority, Before};
 
 /// Where the connection of each program's port wanted to go.
 #[derive(Clone, Default)]
@@ -55,7 +55,8 @@ impl World {
         };
         let settings = Settings {
             run: RunId::from_random([7; 12]),
-            first_connection: 1,
+            names: Vec::new(),
+            before: Before::default(),
             rules: rules(policy),
             authority: Authority::generate().unwrap(),
             roots: Vec::new(),

@@ -11,7 +11,7 @@ use cofferdam_credentials::{Injector, Planned};
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Interceptor;
-use cofferdam_gateway::{Authority, Say, Settings, Sockets};
+use cofferdam_gateway::{Authority, Before, Say, Settings, Sockets};
 use cofferdam_policy::{Credential, Rule};
 use guard::Guard;
 use rustix::process::Signal;
@@ -35,7 +35,8 @@ pub(crate) struct Birth {
 }
 
 impl Birth {
-    /// From a run's plan, with the secrets that are known by now, the authority that its programs trust and the rules that were added since.
+    /// From a run's plan, with the secrets that are known by now, the authority that its programs trust, the rules that
+    /// were added since, and what earlier gateways gave out.
     ///
     /// # Errors
     /// Where the plan holds what is no rule, in words.
@@ -44,7 +45,7 @@ impl Birth {
         secrets: &Secrets,
         authority: Authority,
         added: &[Rule],
-        first_connection: u64,
+        before: Before,
     ) -> Result<Birth, String> {
         let plan = &run.plan;
         let rules: Result<Vec<Rule>, _> = plan.network.rules.iter().map(Rule::deserialize).collect();
@@ -52,7 +53,8 @@ impl Birth {
         rules.extend_from_slice(added);
         let settings = Settings {
             run: plan.run.clone(),
-            first_connection,
+            names: plan.network.names.clone(),
+            before,
             rules,
             authority,
             roots: plan.network.roots.clone(),

@@ -12,7 +12,7 @@ use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
 use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
-use cofferdam_gateway::{Authority, Hear, Kept, Say};
+use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -43,6 +43,8 @@ pub(super) struct Outlet {
     /// Rules that apply beside those of the plan.
     added: Vec<Rule>,
     births: u64,
+    /// What the gateways so far gave out.
+    before: Before,
     gateway: Option<Channel>,
     /// Connections that were let out and have not ended.
     open: HashMap<u64, (Option<u64>, NetConnect)>,
@@ -71,6 +73,7 @@ impl Outlet {
             authority,
             added: Vec::new(),
             births: 0,
+            before: Before::default(),
             gateway: None,
             open: HashMap::new(),
             failed: None,
@@ -152,7 +155,8 @@ impl Outlet {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
-        let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.births * NUMBERS + 1);
+        self.before.connections = self.births * NUMBERS;
+        let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.before);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
             Ok(channel) => self.gateway = Some(channel),
@@ -197,7 +201,10 @@ impl Outlet {
                 // Of a connection that has been open for long, the socket may be forgotten.
                 let opened = |number: u64| self.open.get(&number).and_then(|(cause, _)| *cause);
                 let cause = match &mut *what {
-                    EventKind::NetLookup(_) => None,
+                    EventKind::NetLookup(_) => {
+                        self.before.names += 1;
+                        None
+                    }
                     EventKind::NetDenied(denied) => denied.connection.and_then(opened),
                     EventKind::NetConnect(connect) => {
                         self.open.remove(&connect.connection).and_then(|(cause, _)| cause)

@@ -10,6 +10,22 @@ use crate::corpus::{Files, corpus, judge};
 use crate::support::pty::Session;
 use crate::support::{Repo, Scene, unique};
 
+/// What a file of blobs holds: 32 bytes of salt and zstd, or, in a pack, such records behind digest and length.
+fn blobs(path: &Path, mut stored: &[u8]) -> Vec<u8> {
+    let unpacked = |record: &[u8]| zstd::stream::decode_all(&record[32..]).unwrap();
+    if !path.file_name().unwrap().as_encoded_bytes().starts_with(b"pack-") {
+        return unpacked(stored);
+    }
+    let mut all = Vec::new();
+    while let Some((header, rest)) = stored.split_at_checked(36) {
+        let length = u32::from_be_bytes(header[32..].try_into().unwrap()) as usize;
+        all.extend(unpacked(&rest[..length]));
+        stored = &rest[length..];
+    }
+    assert!(stored.is_empty(), "{} ends within a record", path.display());
+    all
+}
+
 /// Every file below a directory, blobs decompressed, and the names.
 fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let (mut all, mut stack) = (Vec::new(), vec![dir.to_owned()]);
@@ -20,8 +36,7 @@ fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
         let mut content = fs::read(&path).unwrap();
         if path.components().any(|part| part.as_os_str() == "blobs") {
-            // 32 bytes of salt, then zstd.
-            content = zstd::stream::decode_all(&content[32..]).unwrap();
+            content = blobs(&path, &content);
         }
         all.push((path, content));
     }

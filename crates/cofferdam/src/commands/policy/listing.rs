@@ -26,10 +26,16 @@ impl Listing<'_> {
     /// Rules by layer; each layer under its name and file.
     pub fn text(&self, rules: &[&Rule]) -> String {
         let mut out = String::new();
-        for layer in [LayerKind::Person, LayerKind::Project, LayerKind::CommandLine] {
+        for layer in [LayerKind::Person, LayerKind::Project, LayerKind::CommandLine, LayerKind::Resolve] {
             let own: Vec<&&Rule> = rules.iter().filter(|rule| rule.id.layer == layer).collect();
             let Some(first) = own.first() else { continue };
-            let file = first.id.file.as_deref().map(|file| super::short(file, self.project, self.host));
+            // What resolves stands in the files of several clients.
+            let file = first
+                .id
+                .file
+                .as_deref()
+                .filter(|_| layer != LayerKind::Resolve)
+                .map(|file| super::short(file, self.project, self.host));
             let title = file.map_or_else(|| layer.to_string(), |file| format!("{layer}  {file}"));
             out.push_str(&format!("{}\n", output::styled(&title, "1", self.colour)));
             let mut table = vec![["  AT", "HOST", "PORT", "ALLOWS", "ENDS", "PURPOSE"].map(str::to_owned).to_vec()];
@@ -69,9 +75,17 @@ fn at(rule: &Rule) -> String {
             let name = file.file_name().unwrap_or(file.as_os_str());
             format!("{}:{}", output::visible(name.as_encoded_bytes()), rule.id.line)
         }
-        None => format!("--allow {}", rule.id.line),
+        None => option(rule),
     };
     rule.id.name.as_ref().map_or_else(|| place.clone(), |name| format!("{place} {name}"))
+}
+
+/// The option that a rule of no file comes from.
+fn option(rule: &Rule) -> String {
+    match rule.id.layer {
+        LayerKind::Resolve => "--resolve".to_owned(),
+        _ => format!("--allow {}", rule.id.line),
+    }
 }
 
 /// What a rule allows, a path a line.
@@ -107,7 +121,7 @@ fn allows(rule: &Rule) -> Vec<String> {
 pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
     let place = match &rule.id.file {
         Some(file) => format!("{}:{}", super::short(file, project, host), rule.id.line),
-        None => format!("--allow {}", rule.id.line),
+        None => option(rule),
     };
     let name = rule.id.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
     format!("{place}{name} ({} layer)", rule.id.layer)

@@ -10,9 +10,10 @@ mod trust;
 use std::path::Path;
 
 use cofferdam_policy::{Layer, Layers, Places, Policy, Style, TrustStore};
-use cofferdam_runtime::plan::{Host, project_root};
+use cofferdam_runtime::plan::{Host, project_root, resolving};
 
 use super::Answer;
+use super::run::no_plan;
 use crate::failure::Failure;
 use crate::output::{self, Colour};
 
@@ -57,12 +58,19 @@ struct Read {
     policy: Policy,
 }
 
-/// Reads the layers of the current project, and makes a policy of those that count.
-fn read() -> Result<Read, Failure> {
+/// Reads the layers of the current project, and makes a policy of those that count; of a run that resolves where that is
+/// asked for.
+fn read(resolve: bool) -> Result<Read, Failure> {
     let host = crate::host::host()?;
     let places = places(&host)?;
     let layers = Layers::read(&places)?;
-    let policy = layers.policy(Layer::default())?;
+    let mut asked = Layer::default();
+    if resolve {
+        let mut notes = Vec::new();
+        asked.rules = resolving(&host, &layers, &mut notes).map_err(no_plan)?;
+        notes.iter().for_each(|note| output::complain(&output::visible(note.as_bytes())));
+    }
+    let policy = layers.policy(asked)?;
     Ok(Read { host, places, layers, policy })
 }
 

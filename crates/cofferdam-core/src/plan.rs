@@ -45,6 +45,9 @@ pub struct NetworkPlan {
     /// The rules of policy that apply, in the order in which they are asked, as `cofferdam-policy` writes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<serde_json::Value>,
+    /// The credentials that requests may carry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<PlannedCredential>,
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
@@ -55,6 +58,16 @@ pub struct NetworkPlan {
     /// made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+}
+
+/// A credential of a run. It holds no value: that is fetched when a request needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCredential {
+    /// What policy says of it, as `cofferdam-policy` writes it.
+    pub credential: serde_json::Value,
+    /// What stands for it inside, where a variable does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
 }
 
 impl NetworkPlan {

@@ -146,7 +146,7 @@ pub fn serve(
     settings: Settings,
     sockets: Sockets,
     control: OwnedFd,
-    interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
+    interceptors: impl FnOnce(Handle) -> Result<Vec<Box<dyn Interceptor>>, String>,
 ) -> Result<(), GatewayError> {
     let roots = roots::read(&settings.roots)?;
     confine::limits()?;
@@ -181,7 +181,7 @@ pub(crate) async fn run(
     sockets: Sockets,
     control: OwnedFd,
     destinations: impl Destinations + 'static,
-    interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
+    interceptors: impl FnOnce(Handle) -> Result<Vec<Box<dyn Interceptor>>, String>,
 ) -> Result<(), GatewayError> {
     let ledger = Rc::new(Ledger::new(control).map_err(GatewayError::Monitor)?);
     let handle = Handle::new(Rc::clone(&ledger));
@@ -193,7 +193,7 @@ pub(crate) async fn run(
         ledger,
         leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
         servers: Servers::new(roots)?,
-        interceptors: interceptors(handle.clone()),
+        interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
         pipes: Pipes::new(),
         connections: Cell::new(settings.before.connections),
         room: Arc::new(Semaphore::new(room)),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::change::Digest;
 
+use crate::credential::Credential;
 use crate::decide::{Layer, Policy};
 use crate::file::{self, FileError, IN_PROJECT};
 use crate::packages::Ecosystem;
@@ -145,6 +146,14 @@ impl Layers {
             }
         };
         Some(format!("{} counts for nothing: {why}", path.display()))
+    }
+
+    /// The credentials: the person's own, where their file has no errors.
+    pub fn credentials(&self) -> &[Credential] {
+        match &self.person {
+            Some(file) if file.parsed.diagnostics.is_empty() => &file.parsed.credentials,
+            _ => &[],
+        }
     }
 
     /// The policy of the layers that count, with the command line's.

@@ -30,6 +30,9 @@ pub const KINDS: &[&str] = &[
     "tripwire.opened",
     "net.published",
     "net.unpublished",
+    "credential.fetched",
+    "credential.failed",
+    "credential.used",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -61,6 +64,9 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::TripwireOpened(_) => "tripwire.opened",
         EventKind::NetPublished(_) => "net.published",
         EventKind::NetUnpublished(_) => "net.unpublished",
+        EventKind::CredentialFetched(_) => "credential.fetched",
+        EventKind::CredentialFailed(_) => "credential.failed",
+        EventKind::CredentialUsed(_) => "credential.used",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -134,6 +140,8 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::TripwireOpened(opened) => tripwire(opened),
         EventKind::NetPublished(published) => network::published(published),
         EventKind::NetUnpublished(ended) => network::unpublished(ended),
+        EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => network::fetched(fetch),
+        EventKind::CredentialUsed(used) => network::used(used),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use cofferdam_core::event::{
-    EventKind, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetPublished, NetUnpublished,
+    CredentialFetch, CredentialUsed, EventKind, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup,
+    NetPublished, NetUnpublished,
 };
 use cofferdam_policy::host::in_authority;
 
@@ -72,6 +73,23 @@ pub fn exchanged(exchange: &HttpExchange) -> String {
         duration(exchange.microseconds),
         exchange.purpose
     );
+    one_line(text.as_bytes())
+}
+
+/// A credential was fetched, or could not be.
+pub fn fetched(fetch: &CredentialFetch) -> String {
+    let text = match &fetch.error {
+        None => format!("credential {} fetched outside ({})", fetch.name, fetch.source),
+        Some(error) => format!("credential {} could not be fetched ({}): {error}", fetch.name, fetch.source),
+    };
+    one_line(text.as_bytes())
+}
+
+/// A request went out with a credential.
+pub fn used(used: &CredentialUsed) -> String {
+    let how = if used.placeholder { "for its placeholder" } else { "added" };
+    let text =
+        format!("credential {} {how} in {} to {}:{} ({})", used.name, used.header, used.host, used.port, used.purpose);
     one_line(text.as_bytes())
 }
 

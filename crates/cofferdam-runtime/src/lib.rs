@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod agreement;
 mod alive;
+pub mod broker;
 pub mod control;
 pub mod from;
 pub mod gateway;

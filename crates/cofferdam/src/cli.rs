@@ -62,6 +62,8 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Look at the policy: which rules there are, what is wrong with them, what they would decide
     Policy(commands::policy::PolicyArgs),
+    /// Look at credentials that requests carry without being inside, and try whether they can be fetched
+    Credential(commands::credential::CredentialArgs),
     /// Let runs reach a host: a rule with a purpose, in force at once
     Allow(commands::allow::AllowArgs),
     /// Let this machine reach a port of a run that goes on
@@ -198,6 +200,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
+        Command::Credential(args) => commands::credential::credential(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
         Command::Publish(args) => commands::publish::publish(&args),
         Command::Why(args) => commands::why::why(&args, cli.color),

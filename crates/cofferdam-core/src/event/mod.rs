@@ -1,6 +1,7 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
 mod chain;
+mod credential;
 mod network;
 mod output;
 mod process;
@@ -16,6 +17,7 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
+pub use credential::{CredentialFetch, CredentialUsed};
 pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
@@ -128,6 +130,15 @@ pub enum EventKind {
     /// It cannot be any more; what came of it.
     #[serde(rename = "net.unpublished")]
     NetUnpublished(NetUnpublished),
+    /// The value of a credential was fetched outside, for a request. From here on it is struck.
+    #[serde(rename = "credential.fetched")]
+    CredentialFetched(CredentialFetch),
+    /// It could not be fetched: the requests that needed it did not go out.
+    #[serde(rename = "credential.failed")]
+    CredentialFailed(CredentialFetch),
+    /// A request goes out with a credential. Its cause is as that of `net.connect`.
+    #[serde(rename = "credential.used")]
+    CredentialUsed(CredentialUsed),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {

@@ -88,9 +88,10 @@ impl Collector {
             }
             // What came of it says the same.
             EventKind::NetLookup(_) => self.place(self.owner(cause), 0),
-            EventKind::NetConnect(_) | EventKind::NetDenied(_) | EventKind::HttpExchange(_) => {
-                self.network(seq, time, cause, &event.what)
-            }
+            EventKind::NetConnect(_)
+            | EventKind::NetDenied(_)
+            | EventKind::HttpExchange(_)
+            | EventKind::CredentialUsed(_) => self.network(seq, time, cause, &event.what),
             EventKind::TripwirePlaced { .. } => Place::Top,
             EventKind::TripwireOpened(opened) => {
                 let by = match self.owner(cause) {
@@ -106,6 +107,9 @@ impl Collector {
                 0 => Place::Top,
                 _ => self.remark(seq, time, &network::unpublished(&ended), false),
             },
+            // That it is used says that it was fetched.
+            EventKind::CredentialFetched(_) => Place::Top,
+            EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

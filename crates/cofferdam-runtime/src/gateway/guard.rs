@@ -46,7 +46,7 @@ impl Guard {
 
     fn text(&self, text: &[u8], shaped: bool) -> Result<(), Refusal> {
         if let Some(name) = self.known.find(text) {
-            return Err(known(name));
+            return Err(known(&name));
         }
         match look(text) {
             Look::Found(shape) if shaped => Err(shape_of(shape)),

@@ -63,7 +63,7 @@ impl Monitor {
             return Ok(());
         };
         outlet.finish(recorder, |cookie| commands.owner(cookie))?;
-        self.run.plan.notes.extend(outlet.note());
+        self.run.plan.notes.extend(outlet.notes());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
+mod brokers;
 mod cast;
 mod commands;
 mod completeness;
@@ -291,7 +292,7 @@ impl Monitor {
             relay.attach(master)?;
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone()));
+        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), &self.run.plan.network)?);
         Ok(())
     }
 

@@ -11,12 +11,14 @@ use cofferdam_core::Bytes;
 use cofferdam_core::event::{
     BlobRef, EventKind, Link, NetConnect, NetDenied, NetUnpublished, PublishedBy, UnpublishedBy,
 };
+use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
 use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::brokers::Brokers;
 use super::listening::Listening;
 use super::published::Published;
 use super::record::{RecordError, Recorder};
@@ -59,17 +61,25 @@ pub(super) struct Outlet {
     listening: Listening,
     /// Why there is no gateway any more.
     failed: Option<String>,
+    brokers: Brokers,
     traffic: Traffic,
 }
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    pub(super) fn new(sockets: Option<NetworkSockets>, authority: Authority) -> Outlet {
+    ///
+    /// # Errors
+    /// Where the plan holds what is no credential.
+    pub(super) fn new(
+        sockets: Option<NetworkSockets>,
+        authority: Authority,
+        network: &NetworkPlan,
+    ) -> Result<Outlet, RecordError> {
         let (tcp, udp, diag, listeners) =
             sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Outlet {
+        Ok(Outlet {
             sockets,
             cover,
             authority,
@@ -81,13 +91,14 @@ impl Outlet {
             published: Published::default(),
             listening: Listening::new(listeners),
             failed: None,
+            brokers: Brokers::new(network)?,
             traffic: Traffic::default(),
-        }
+        })
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
-        match &self.gateway {
+        let mut all: Vec<PollFd<'_>> = match &self.gateway {
             Some(gateway) => vec![PollFd::new(gateway, PollFlags::IN)],
             // The last one is only asked.
             None => {
@@ -95,7 +106,9 @@ impl Outlet {
                 let arrivals = arrivals.chain(self.published.listeners());
                 arrivals.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect()
             }
-        }
+        };
+        all.extend(self.brokers.interests());
+        all
     }
 
     /// Serves: gives birth to the run's gateway where something arrived, and records what it says. `owner` knows the
@@ -111,11 +124,32 @@ impl Outlet {
         if ready.iter().all(|flags| flags.is_empty()) {
             return Ok(());
         }
+        let own = match &self.gateway {
+            Some(_) => 1,
+            None => (self.cover.tcp + self.cover.udp).min(self.sockets.len()) + self.published.listeners().count(),
+        };
+        let (own, brokers) = ready.split_at(own.min(ready.len()));
+        for (id, value) in self.brokers.turn(brokers, recorder)? {
+            self.answer(id, value, recorder)?;
+        }
+        if own.iter().all(|flags| flags.is_empty()) {
+            return Ok(());
+        }
         if self.gateway.is_none() {
-            self.born(run, dial);
+            self.born(run, recorder, dial);
             return Ok(());
         }
         self.hear(recorder, owner)
+    }
+
+    /// Answers a question of the gateway's.
+    fn answer(&mut self, id: u64, value: Result<Bytes, String>, recorder: &mut Recorder) -> Result<(), RecordError> {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        match gateway.send_now(&Hear::Answer { id, value }, &[]) {
+            Ok(()) => Ok(()),
+            // Whoever waits for the answer would wait for ever.
+            Err(e) => self.lost(recorder, &format!("the gateway cannot be told: {e}")),
+        }
     }
 
     fn hear(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
@@ -133,12 +167,12 @@ impl Outlet {
     }
 
     /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
-    fn born(&mut self, run: &Prepared, dial: impl Fn(u16) -> io::Result<OwnedFd>) {
+    fn born(&mut self, run: &Prepared, recorder: &Recorder, dial: impl Fn(u16) -> io::Result<OwnedFd>) {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
         self.before.connections = self.births * NUMBERS;
-        let birth = Birth::of(run, self.authority.clone(), &self.added, self.before);
+        let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.before);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
             Ok(channel) => {
@@ -203,6 +237,7 @@ impl Outlet {
                         (exchange.sent.kept, exchange.received.kept) = (sent, received);
                         opened(exchange.connection)
                     }
+                    EventKind::CredentialUsed(used) => opened(used.connection),
                     _ => return self.lost(recorder, "the gateway reported what it cannot know"),
                 };
                 self.traffic.take(&what);
@@ -224,10 +259,8 @@ impl Outlet {
                 self.record_unpublished(ended, recorder)?;
             }
             Say::Ask { id, what } => {
-                let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
-                if let Some(gateway) = &self.gateway {
-                    // Where this fails its end is seen next.
-                    let _ = gateway.send_now(&Hear::Answer { id, value }, &[]);
+                if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
+                    self.answer(id, value, recorder)?;
                 }
             }
             Say::Failed { why } => {
@@ -371,6 +404,7 @@ impl Outlet {
         self.gateway = None;
         let ended = self.published.lost();
         self.record_unpublished(ended, recorder)?;
+        self.brokers.forget();
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {
@@ -388,6 +422,7 @@ impl Outlet {
         owner: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         self.sockets.clear();
+        self.brokers.end();
         self.published.end_all(UnpublishedBy::RunEnd);
         self.end_gateway(recorder, owner)?;
         let ended = self.published.finish();
@@ -418,8 +453,9 @@ impl Outlet {
     }
 
     /// What the person is to know.
-    pub(super) fn note(&self) -> Option<String> {
-        self.failed.as_ref().map(|why| format!("nothing could leave: {why}"))
+    pub(super) fn notes(&self) -> Vec<String> {
+        let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
+        failed.chain(self.brokers.notes().iter().cloned()).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
 mod accounts;
+mod credentials;
 mod environment;
 mod identity;
 mod listeners;
@@ -21,6 +22,7 @@ use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
+pub use credentials::credential_names;
 pub use policy::{allowed_hosts, resolving, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
@@ -132,7 +134,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (rules, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -151,13 +153,15 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
+    let told = policy::in_words(&rules, Timestamp::now()) + &credentials::in_words(&credentials);
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &told));
     mounts.extend(stores.mounts);
     let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
     mounts.extend(java);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
-    let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
     let mut decoys = Vec::new();
     if request.tripwires && tripwires {
         decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
@@ -182,7 +186,13 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots, publish: request.publish.clone(), names: taken.names },
+        network: NetworkPlan {
+            rules,
+            credentials,
+            roots: stores.roots,
+            publish: request.publish.clone(),
+            names: taken.names,
+        },
         tripwires: decoys,
         record_typing: request.record_typing,
         from: None,

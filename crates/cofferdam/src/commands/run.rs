@@ -9,7 +9,9 @@ use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_policy::option::command_line;
 use cofferdam_policy::{Ecosystem, Layer, Layers, Places, Policy};
 use cofferdam_runtime::from::go_on_from;
-use cofferdam_runtime::plan::{Host, PlanError, Request, allowed_hosts, proxy, resolve, resolving, trust_store};
+use cofferdam_runtime::plan::{
+    Host, PlanError, Request, allowed_hosts, credential_names, proxy, resolve, resolving, trust_store,
+};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{NetworkSummary, Summary};
 use cofferdam_runtime::publish::Listening;
@@ -71,6 +73,7 @@ fn start(
     if origin.purpose.is_some() {
         // What is repeated is repeated offline.
         plan.network.rules.clear();
+        plan.network.credentials.clear();
     }
     if let Some(from) = &origin.from {
         let run = store.find(from, plan.project.as_path())?;
@@ -206,7 +209,7 @@ impl Voice {
     fn begin(&self, host: &Host, plan: &RunPlan) {
         if self.speaks() {
             output::remark(&format!(
-                "{} {} in {} · copy-on-write · {}",
+                "{} {} in {} · copy-on-write · {}{}",
                 self.mark(&plan.run),
                 output::visible(plan.agent.as_bytes()),
                 output::visible(host.short(plan.project.as_path()).as_os_str().as_encoded_bytes()),
@@ -214,6 +217,13 @@ impl Voice {
                     0 => "no network".to_owned(),
                     hosts => format!("{} allowed", output::counted(hosts as u64, "host")),
                 },
+                credential_names(&plan.network)
+                    .iter()
+                    .map(|(name, exposed)| format!(
+                        " · credential {name}{}",
+                        if *exposed { " as placeholder" } else { "" }
+                    ))
+                    .collect::<String>(),
             ));
             for note in &plan.notes {
                 output::remark(&format!("  note        {}", output::visible(note.as_bytes())));

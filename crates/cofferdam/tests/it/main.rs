@@ -11,6 +11,7 @@ mod behaviour;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
 mod corpus;
+mod credentials;
 mod diff;
 mod evidence;
 mod execs;

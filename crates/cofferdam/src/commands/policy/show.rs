@@ -6,7 +6,7 @@ use cofferdam_core::Timestamp;
 
 use super::Read;
 use super::listing::{Listing, facts};
-use crate::commands::Answer;
+use crate::commands::{Answer, credential};
 use crate::output::{self, Colour};
 
 /// `coffer policy show`.
@@ -26,6 +26,7 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
     let now = Timestamp::now();
     if args.json {
         output::json(&serde_json::json!({
+            "credentials": layers.credentials().iter().map(credential::facts).collect::<Vec<_>>(),
             "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
             "tripwires": layers.tripwires(),
             "left_out": layers.left_out(),
@@ -39,7 +40,15 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         false => listing.text(&rules),
     };
     let tripwires = if layers.tripwires() { "" } else { "tripwires are switched off\n\n" };
-    output::print(format!("{text}{tripwires}"))?;
+    let credentials = match layers.credentials() {
+        [] => String::new(),
+        all => format!(
+            "{}\n{}\n",
+            output::styled("credentials", "1", colour.stdout()),
+            credential::listing(all, &places.project, &host)
+        ),
+    };
+    output::print(format!("{text}{credentials}{tripwires}"))?;
     super::say_left_out(&layers);
     Ok(ExitCode::SUCCESS)
 }

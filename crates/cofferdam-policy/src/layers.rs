@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::change::Digest;
 
+use crate::credential::Credential;
 use crate::decide::{Layer, Policy};
 use crate::file::{self, FileError, IN_PROJECT};
 use crate::packages::Ecosystem;
@@ -126,6 +127,11 @@ impl Layers {
         self.counting().flat_map(|file| file.parsed.registries.iter().copied()).collect()
     }
 
+    /// Whether decoys are to stand in the homes of runs.
+    pub fn tripwires(&self) -> bool {
+        self.person.as_ref().and_then(|file| file.parsed.tripwires).unwrap_or(true)
+    }
+
     /// Why the project's layer contributes nothing, in one line; `None` where it counts or is not there.
     pub fn left_out(&self) -> Option<String> {
         let path = self.root.join(IN_PROJECT);
@@ -140,6 +146,14 @@ impl Layers {
             }
         };
         Some(format!("{} counts for nothing: {why}", path.display()))
+    }
+
+    /// The credentials: the person's own, where their file has no errors.
+    pub fn credentials(&self) -> &[Credential] {
+        match &self.person {
+            Some(file) if file.parsed.diagnostics.is_empty() => &file.parsed.credentials,
+            _ => &[],
+        }
     }
 
     /// The policy of the layers that count, with the command line's.

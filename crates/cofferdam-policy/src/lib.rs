@@ -6,6 +6,7 @@
 //! nothing out, prints nothing, and does not read the environment.
 
 pub mod addition;
+pub mod credential;
 pub mod decide;
 pub mod diagnostic;
 pub mod explain;
@@ -26,6 +27,7 @@ pub mod trust;
 mod expiry;
 mod index;
 
+pub use credential::{Credential, CredentialSource, Use};
 pub use decide::{Decision, Layer, Policy, Reason, Request};
 pub use diagnostic::{Class, Diagnostic, Style, render};
 pub use explain::{Explanation, explain};

@@ -27,6 +27,8 @@ pub struct RunFacts {
     pub refusals: u64,
     /// What the network refused, by host; a bounded number of hosts.
     pub denied: BTreeMap<String, u64>,
+    /// Opens of decoys.
+    pub tripwires: u64,
     /// Things that had to be dropped from the evidence.
     pub gaps: u64,
     /// When it was first promoted.
@@ -58,6 +60,8 @@ pub struct Stats {
     pub denied_runs: u64,
     /// Hosts to which something was refused, those of the most runs first.
     pub denied_hosts: Vec<DeniedHost>,
+    /// Runs in which a decoy was opened.
+    pub tripwire_runs: u64,
     /// Runs of whose evidence something is missing.
     pub gap_runs: u64,
     /// Runs that were promoted, wholly or in part.
@@ -97,8 +101,8 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
                 }
             }
             Some(
-                b"run.started" | b"run.ended" | b"limit.reached" | b"evidence.gap" | b"promotion.applied"
-                | b"net.denied" | b"run.discarded",
+                b"run.started" | b"run.ended" | b"limit.reached" | b"tripwire.opened" | b"evidence.gap"
+                | b"promotion.applied" | b"net.denied" | b"run.discarded",
             ) => {}
             _ => continue,
         }
@@ -114,6 +118,7 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
                 let room = facts.denied.len() < HOSTS || facts.denied.contains_key(&denied.host);
                 *facts.denied.entry(if room { denied.host } else { String::new() }).or_default() += 1;
             }
+            EventKind::TripwireOpened(opened) => facts.tripwires += opened.count,
             EventKind::EvidenceGap { .. } => facts.gaps += 1,
             EventKind::PromotionApplied(_) => facts.promoted = facts.promoted.or(Some(event.time)),
             EventKind::RunDiscarded { .. } => facts.discarded = true,
@@ -151,6 +156,7 @@ pub fn stats(runs: &[RunFacts]) -> Stats {
         denied: runs.iter().flat_map(|run| run.denied.values()).sum(),
         denied_runs: count(|run| !run.denied.is_empty()),
         denied_hosts: denied_hosts(runs),
+        tripwire_runs: count(|run| run.tripwires > 0),
         gap_runs: count(|run| run.gaps > 0),
         promoted: count(|run| run.promoted.is_some()),
         discarded: count(|run| run.discarded && run.promoted.is_none()),

@@ -98,8 +98,9 @@ pub struct NetDenied {
     pub path: Option<String>,
     /// Why, as a word: a reason of policy (`no-rule`, `port`, `method`, …), or `direct-address` (no look-up gave it),
     /// `forbidden-address` (the name leads to an address that the rule does not name), `mismatch` (Host, SNI or
-    /// :authority disagree with the destination), `secret`, `tripwire`, `credential-shaped`, `not-http`, `udp` (a
-    /// datagram socket was connected to an address that no look-up gave).
+    /// :authority disagree with the destination), `secret`, `tripwire`, `credential-shaped`,
+    /// `placeholder` (that of a credential, elsewhere than in its field), `not-http`, `udp` (a datagram socket was
+    /// connected to an address that no look-up gave).
     pub reason: String,
     /// Why, in a sentence for people.
     pub detail: String,

@@ -66,7 +66,7 @@ impl World {
         let told = world.told.clone();
         tokio::task::spawn_local(async move {
             let roots = RootCertStore::empty();
-            run(settings, roots, room, sockets, control, told, |_| Vec::new()).await.unwrap();
+            run(settings, roots, room, sockets, control, told, |_| Ok(Vec::new())).await.unwrap();
         });
         world
     }

@@ -122,7 +122,12 @@ impl Session {
             allow: refusal.allow.clone(),
             connection: Some(self.connection.number),
         };
-        let what = Box::new(EventKind::NetDenied(denied));
+        self.note(EventKind::NetDenied(denied));
+    }
+
+    /// Queues an event that a request on it causes.
+    pub(crate) fn note(&self, what: EventKind) {
+        let what = Box::new(what);
         self.record(Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what }, Vec::new(), None);
     }
 

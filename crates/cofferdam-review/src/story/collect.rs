@@ -12,6 +12,7 @@ use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said,
 use super::files::Paths;
 use super::traffic::{OF_RUN, Slot, Traffic};
 use crate::argv::{self, of_exec};
+use crate::event_line::tripwire;
 use crate::network;
 use crate::text;
 
@@ -87,9 +88,28 @@ impl Collector {
             }
             // What came of it says the same.
             EventKind::NetLookup(_) => self.place(self.owner(cause), 0),
-            EventKind::NetConnect(_) | EventKind::NetDenied(_) | EventKind::HttpExchange(_) => {
-                self.network(seq, time, cause, &event.what)
+            EventKind::NetConnect(_)
+            | EventKind::NetDenied(_)
+            | EventKind::HttpExchange(_)
+            | EventKind::CredentialUsed(_) => self.network(seq, time, cause, &event.what),
+            EventKind::TripwirePlaced { .. } => Place::Top,
+            EventKind::TripwireOpened(opened) => {
+                let by = match self.owner(cause) {
+                    Owner::Entry(at) => self.story.entries.get(at as usize).and_then(Entry::command),
+                    _ => self.story.root.as_ref(),
+                };
+                let by = by.map(|command| format!(" while this ran: {}", command.text)).unwrap_or_default();
+                self.remark(seq, time, &format!("{}{by}", tripwire(&opened)), true)
             }
+            EventKind::NetPublished(published) => self.remark(seq, time, &network::published(&published), true),
+            // Of interest where somebody came.
+            EventKind::NetUnpublished(ended) => match ended.connections {
+                0 => Place::Top,
+                _ => self.remark(seq, time, &network::unpublished(&ended), false),
+            },
+            // That it is used says that it was fetched.
+            EventKind::CredentialFetched(_) => Place::Top,
+            EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

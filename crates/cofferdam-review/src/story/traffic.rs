@@ -1,6 +1,6 @@
-//! The network in a story: one line a host and purpose, one a denial, however often each came.
+//! The network in a story: one line a host and purpose, one a denial, one a credential and host, however often each came.
 
-use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied};
+use cofferdam_core::event::{CredentialUsed, EventKind, HttpExchange, Mediation, NetConnect, NetDenied};
 use cofferdam_policy::Target;
 
 use crate::network::denied;
@@ -18,6 +18,7 @@ const WORDS: usize = 80;
 pub struct Traffic {
     reached: Vec<Reached>,
     denials: Vec<Denial>,
+    uses: Vec<Use>,
     /// Requests that were let out.
     pub requests: u64,
     /// What was denied.
@@ -52,17 +53,28 @@ struct Denial {
     count: u64,
 }
 
+/// A credential that went out in requests to a host.
+#[derive(Clone, Debug)]
+struct Use {
+    name: String,
+    host: String,
+    port: u16,
+    purpose: String,
+    count: u64,
+}
+
 /// A line that [`Traffic`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
     Reached(usize),
     Denial(usize),
+    Use(usize),
 }
 
 impl Traffic {
     /// Nothing tried to leave.
     pub fn is_empty(&self) -> bool {
-        self.reached.is_empty() && self.denials.is_empty() && self.beyond == 0
+        self.reached.is_empty() && self.denials.is_empty() && self.uses.is_empty() && self.beyond == 0
     }
 
     /// Takes an event of the network that belongs here.
@@ -82,6 +94,7 @@ impl Traffic {
                 self.denied += 1;
                 self.refused(event, most)
             }
+            EventKind::CredentialUsed(used) => self.used(used, most),
             _ => None,
         }
     }
@@ -145,6 +158,33 @@ impl Traffic {
         Some(Slot::Denial(self.denials.len() - 1))
     }
 
+    fn used(&mut self, event: &CredentialUsed, most: usize) -> Option<Slot> {
+        self.count_use(
+            Use {
+                name: event.name.clone(),
+                host: event.host.clone(),
+                port: event.port,
+                purpose: event.purpose.clone(),
+                count: 1,
+            },
+            most,
+        )
+    }
+
+    fn count_use(&mut self, new: Use, most: usize) -> Option<Slot> {
+        let key = |u: &Use| (u.name.clone(), u.host.clone(), u.port, u.purpose.clone());
+        if let Some(known) = self.uses.iter_mut().find(|known| key(known) == key(&new)) {
+            known.count += new.count;
+            return None;
+        }
+        if self.uses.len() >= most {
+            self.beyond += new.count;
+            return None;
+        }
+        self.uses.push(new);
+        Some(Slot::Use(self.uses.len() - 1))
+    }
+
     /// Counts another command's in.
     pub(super) fn add(&mut self, other: &Traffic) {
         self.requests += other.requests;
@@ -163,6 +203,9 @@ impl Traffic {
                 None => self.denials.push(theirs.clone()),
             }
         }
+        for theirs in &other.uses {
+            self.count_use(theirs.clone(), OF_COMMAND);
+        }
     }
 
     /// One line, safe for a terminal.
@@ -170,6 +213,7 @@ impl Traffic {
         match slot {
             Slot::Reached(at) => self.reached.get(at).map(Reached::line).unwrap_or_default(),
             Slot::Denial(at) => self.denials.get(at).map(Denial::line).unwrap_or_default(),
+            Slot::Use(at) => self.uses.get(at).map(Use::line).unwrap_or_default(),
         }
     }
 
@@ -178,9 +222,9 @@ impl Traffic {
         self.denials.iter().map(Denial::line)
     }
 
-    /// What was let out, a line a host and purpose.
+    /// What was let out, a line a host and purpose, and a line a credential.
     pub(super) fn reached_lines(&self) -> impl Iterator<Item = String> {
-        self.reached.iter().map(Reached::line)
+        self.reached.iter().map(Reached::line).chain(self.uses.iter().map(Use::line))
     }
 
     /// What names each denial among others: host, port and reason.
@@ -235,6 +279,14 @@ impl Reached {
 impl Denial {
     fn line(&self) -> String {
         if self.count > 1 { format!("{} ({} times)", self.text, grouped(self.count)) } else { self.text.clone() }
+    }
+}
+
+impl Use {
+    fn line(&self) -> String {
+        let (requests, purpose) = (counted(self.count, "request"), fit(&self.purpose, WORDS));
+        let text = format!("credential {} in {requests} to {}:{} for \"{purpose}\"", self.name, self.host, self.port);
+        one_line(text.as_bytes())
     }
 }
 
@@ -300,6 +352,26 @@ mod tests {
         );
     }
 
+    fn used(host: &str) -> EventKind {
+        EventKind::CredentialUsed(CredentialUsed {
+            name: "github".to_owned(),
+            purpose: "open pull requests".to_owned(),
+            connection: 1,
+            host: host.to_owned(),
+            port: 443,
+            header: "authorization".to_owned(),
+            placeholder: true,
+        })
+    }
+
+    #[test]
+    fn a_thousand_uses_of_a_credential_are_a_line_a_host() {
+        let story = story((0..1000).map(|n| used(if n % 2 == 0 { "a.example" } else { "b.example" })).collect());
+        let texts = remarks(&story);
+        assert_eq!(texts.len(), 2);
+        assert_eq!(texts[0], "credential github in 500 requests to a.example:443 for \"open pull requests\"");
+    }
+
     #[test]
     fn purposes_are_told_apart_and_what_is_added_is_the_same_as_what_is_taken() {
         let events = [
@@ -308,6 +380,7 @@ mod tests {
             connect("a.example", 443, 2, None),
             denial("evil.example", "no-rule"),
             denial("evil.example", "port"),
+            used("a.example"),
         ];
         let mut one = Traffic::default();
         let mut two = Traffic::default();
@@ -320,7 +393,7 @@ mod tests {
         two.add(&half);
         let lines = |t: &Traffic| t.reached_lines().chain(t.denial_lines()).collect::<Vec<_>>();
         assert_eq!(lines(&one), lines(&two));
-        assert_eq!((two.requests, two.denied, lines(&two).len()), (4, 4, 5));
+        assert_eq!((two.requests, two.denied, lines(&two).len()), (4, 4, 6));
     }
 
     #[test]

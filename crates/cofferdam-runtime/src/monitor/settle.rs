@@ -84,6 +84,7 @@ pub(super) fn settle(
         test_runs: tests.runs,
         last_test: tests.last,
         network,
+        tripwires: Vec::new(),
         notes,
     };
     Ok((summary, sync))

@@ -28,6 +28,9 @@ impl Traffic {
                 }
             }
             EventKind::NetDenied(denied) => self.denied(denied),
+            EventKind::NetUnpublished(ended) if self.summary.published.len() < REMEMBERED => {
+                self.summary.published.push(ended.clone());
+            }
             _ => {}
         }
     }
@@ -51,13 +54,22 @@ impl Traffic {
         }
     }
 
-    /// What came of it, and of so many `datagrams`, where that is known; `None` where nothing tried to leave.
-    pub(super) fn finish(&mut self, datagrams: Option<u64>) -> Option<NetworkSummary> {
+    /// What came of it, of so many `datagrams`, where that is known, and of the ports that listened inside; `None` where
+    /// there is nothing to tell.
+    pub(super) fn finish(
+        &mut self,
+        datagrams: Option<u64>,
+        listened: impl Iterator<Item = u16>,
+    ) -> Option<NetworkSummary> {
         let mut summary = std::mem::take(&mut self.summary);
+        summary.listened = listened.filter(|port| !summary.published.iter().any(|p| p.port == *port)).collect();
         summary.hosts = std::mem::take(&mut self.hosts).len() as u64;
         summary.totals.datagrams = datagrams;
         let NetworkTotals { requests, connections, denied, datagrams } = summary.totals;
-        (requests + connections + denied + datagrams.unwrap_or(0) > 0).then_some(summary)
+        let quiet = requests + connections + denied + datagrams.unwrap_or(0) == 0
+            && summary.published.is_empty()
+            && summary.listened.is_empty();
+        (!quiet).then_some(summary)
     }
 }
 
@@ -77,16 +89,16 @@ mod tests {
     #[test]
     fn denials_are_told_once_each_and_counted_all() {
         let mut traffic = Traffic::default();
-        assert!(traffic.finish(Some(0)).is_none());
+        assert!(traffic.finish(Some(0), std::iter::empty()).is_none());
         for n in 0..1000 {
             traffic.take(&denied(if n % 2 == 0 { "a.example" } else { "b.example" }, "no-rule"));
         }
         traffic.take(&denied("a.example", "method"));
-        let summary = traffic.finish(None).unwrap();
+        let summary = traffic.finish(None, std::iter::empty()).unwrap();
         let told: Vec<_> = summary.denied.iter().map(|d| (d.host.as_str(), d.reason.as_str(), d.count)).collect();
         assert_eq!(told, [("a.example", "no-rule", 500), ("b.example", "no-rule", 500), ("a.example", "method", 1)]);
         assert_eq!((summary.totals.denied, summary.hosts), (1001, 0));
-        let only_datagrams = Traffic::default().finish(Some(3)).unwrap();
+        let only_datagrams = Traffic::default().finish(Some(3), std::iter::empty()).unwrap();
         assert_eq!(only_datagrams.totals, NetworkTotals { datagrams: Some(3), ..NetworkTotals::default() });
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::plan::NetworkPlan;
-use cofferdam_policy::{Layers, Places, Rule, TrustStore};
+use cofferdam_policy::{Credential, Layers, Places, Rule, TrustStore};
 use serde::Deserialize;
 
 use super::{Host, PlanError, Request, registries};
@@ -16,7 +16,8 @@ pub fn trust_store(store: &Store) -> TrustStore {
     TrustStore::at(store.root().join("trust"))
 }
 
-/// The rules that apply to a run in a project, in the order in which they are asked.
+/// The rules that apply to a run in a project, in the order in which they are asked, the person's credentials, and whether
+/// policy has tripwires.
 ///
 /// # Errors
 /// Where a file that counts cannot be read or has errors; where it is to resolve and policy names no registries.
@@ -26,7 +27,7 @@ pub(super) fn rules(
     store: &Store,
     request: &Request,
     notes: &mut Vec<String>,
-) -> Result<Vec<Rule>, PlanError> {
+) -> Result<(Vec<Rule>, Vec<Credential>, bool), PlanError> {
     let (person, project) = (request.person_policy.clone(), project.to_owned());
     let layers = Layers::read(&Places { person, project, trust: trust_store(store) })?;
     notes.extend(layers.left_out());
@@ -34,7 +35,7 @@ pub(super) fn rules(
     if request.resolve {
         asked.rules.extend(resolving(host, &layers, notes)?);
     }
-    Ok(layers.policy(asked)?.rules().to_vec())
+    Ok((layers.policy(asked)?.rules().to_vec(), layers.credentials().to_vec(), layers.tripwires()))
 }
 
 /// The rules by which a run that resolves reaches registries.

@@ -87,6 +87,7 @@ fn human(stats: &Stats) -> String {
             row("", format!("… {}: --json has all", counted(more as u64, "more host")));
         }
     }
+    row("tripwires", format!("opened in {}", counted(stats.tripwire_runs, "run")));
     row("evidence", format!("{} with a gap in it", counted(stats.gap_runs, "run")));
     row("promoted", share(stats.promoted));
     row("discarded", format!("{}, never promoted", share(stats.discarded)));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Explanation, Layer, Layers, Request, Target, explain as explained};
+use cofferdam_policy::{Credential, Explanation, Layer, Layers, Request, Scheme, Target, Use, explain as explained};
 use cofferdam_runtime::plan::resolving;
 
 use super::Read;
@@ -44,12 +44,13 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
         now: Timestamp::now(),
     };
     let explanation = explained(&policy, &request);
+    let carries: Vec<_> = carried(layers.credentials(), &request).collect();
     // Quietly: what cannot be a rule is not what was asked about.
     let resolving = resolving(&host, &layers, &mut Vec::new()).and_then(|rules| Ok(layers.policy(Layer { rules })?));
     let resolves =
         !explanation.decision.allowed && resolving.is_ok_and(|policy| explained(&policy, &request).decision.allowed);
     if args.json {
-        output::json(&as_json(&request, &explanation, resolves, &layers))?;
+        output::json(&as_json(&request, &explanation, resolves, &layers, &carries))?;
     } else {
         let person = super::short(&places.person, &places.project, &host);
         let file = if layers.person.is_some() {
@@ -63,13 +64,42 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             colour.stdout(),
             |rule| place(rule, &places.project, &host),
             (!resolves).then_some(&*file),
+            &carries,
         ))?;
         super::say_left_out(&layers);
     }
     Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
 }
 
-fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, resolves: bool, layers: &Layers) -> serde_json::Value {
+/// The credentials that such a request would carry, and in which field.
+fn carried<'c>(
+    credentials: &'c [Credential],
+    request: &Request<'_>,
+) -> impl Iterator<Item = (&'c Credential, &'c Use)> {
+    let request = *request;
+    // Of a connection alone what is spoken is not known yet.
+    let spoken = match request.scheme {
+        Scheme::Tcp => vec![Scheme::Https, Scheme::Http],
+        scheme => vec![scheme],
+    };
+    credentials.iter().filter_map(move |credential| {
+        let about = |one: &&Use| {
+            spoken.iter().any(|scheme| {
+                let request = Request { scheme: *scheme, ..request };
+                if request.method.is_some() { one.is_for(&request) } else { one.is_about(&request) }
+            })
+        };
+        credential.uses.iter().find(about).map(|one| (credential, one))
+    })
+}
+
+fn as_json(
+    request: &Request<'_>,
+    explanation: &Explanation<'_>,
+    resolves: bool,
+    layers: &Layers,
+    carries: &[(&Credential, &Use)],
+) -> serde_json::Value {
     let decision = &explanation.decision;
     serde_json::json!({
         "request": {
@@ -88,6 +118,11 @@ fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, resolves: bool,
             "differs": near.differs,
         })).collect::<Vec<_>>(),
         "proposal": explanation.rule,
+        "credentials": carries.iter().map(|(credential, one)| serde_json::json!({
+            "name": credential.name,
+            "header": one.header,
+            "purpose": credential.purpose,
+        })).collect::<Vec<_>>(),
         "resolves": resolves,
         "left_out": layers.left_out(),
     })
@@ -99,13 +134,19 @@ fn human(
     colour: bool,
     place: impl Fn(&cofferdam_policy::Rule) -> String,
     file: Option<&str>,
+    carries: &[(&Credential, &Use)],
 ) -> String {
     let safe = |text: &str| output::visible(text.as_bytes());
     let decision = &explanation.decision;
     let asked = asked(request);
     if let (true, Some(rule)) = (decision.allowed, decision.rule) {
         let verdict = output::styled("allowed", "32", colour);
-        return format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n\n", place(rule), safe(&rule.purpose));
+        let mut text = format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n", place(rule), safe(&rule.purpose));
+        for (credential, one) in carries {
+            let Credential { name, purpose, .. } = credential;
+            text.push_str(&format!("  carries  credential {name} in {}, for {}\n", one.header, safe(purpose)));
+        }
+        return text + "\n";
     }
     let verdict = output::styled("denied", "31", colour);
     let mut text = format!("{verdict}  {asked}: {}\n", safe(&decision.reason.to_string()));

@@ -88,7 +88,7 @@ fn read_where(resolve: impl FnOnce(&Layers) -> bool) -> Result<Read, Failure> {
 }
 
 /// Where the layers of the current project lie.
-fn places(host: &Host) -> Result<Places, Failure> {
+pub(super) fn places(host: &Host) -> Result<Places, Failure> {
     let store = crate::host::store(host);
     let project = project_root(host, &store)?;
     Ok(Places { person: crate::host::person_policy(host), project, trust: trust_store(&store) })
@@ -107,7 +107,7 @@ pub(super) fn style(colour: bool) -> Style {
 }
 
 /// A path as people write it: from the project or the home, where it lies there.
-fn short(path: &Path, project: &Path, host: &Host) -> String {
+pub(super) fn short(path: &Path, project: &Path, host: &Host) -> String {
     let text = path.strip_prefix(project).map_or_else(|_| host.short(path), Path::to_owned);
     output::visible(text.as_os_str().as_encoded_bytes())
 }

@@ -58,9 +58,8 @@ const POLICIES: &str = "policies.json";
 
 /// The host's policies, and the run's authority as one of the `Certificates` to `Install`, by its path.
 fn firefox(directory: &Path) -> io::Result<Vec<Mount>> {
-    if !directory.is_dir() {
-        return Ok(Vec::new());
-    }
+    // Debian's is a link through `..`, which openat2(2) may refuse with EAGAIN while others mount or rename.
+    let Some(directory) = directory.canonicalize().ok().filter(|real| real.is_dir()) else { return Ok(Vec::new()) };
     let target = directory.join(POLICIES);
     let mut all = match super::read(&target) {
         Ok(text) => serde_json::from_slice(&text)?,
@@ -71,7 +70,7 @@ fn firefox(directory: &Path) -> io::Result<Vec<Mount>> {
     let install = certificates.map(|all| all.entry("Install").or_insert_with(|| Value::Array(Vec::new())));
     let Some(Value::Array(install)) = install else { return Err(io::Error::other("it is not in Firefox's form")) };
     install.push(format!("{INSIDE}/ca.pem").into());
-    let mut mounts = as_it_is(directory);
+    let mut mounts = as_it_is(&directory);
     mounts.push(Mount::File { target: target.into(), content: Value::from(all).to_string().as_str().into() });
     Ok(mounts)
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, RunId};
+use crate::{Bytes, Publish, RunId};
 
 /// One run, decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct NetworkPlan {
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
+    /// Ports of the enclosure that are published from the beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
     /// Names that have synthetic addresses from the start, the first ones in this order: [`EnclosurePlan::listen`] is
     /// made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -28,6 +28,8 @@ pub const KINDS: &[&str] = &[
     "http.exchange",
     "tripwire.placed",
     "tripwire.opened",
+    "net.published",
+    "net.unpublished",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -57,6 +59,8 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::HttpExchange(_) => "http.exchange",
         EventKind::TripwirePlaced { .. } => "tripwire.placed",
         EventKind::TripwireOpened(_) => "tripwire.opened",
+        EventKind::NetPublished(_) => "net.published",
+        EventKind::NetUnpublished(_) => "net.unpublished",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -128,6 +132,8 @@ fn says(what: &EventKind, heads: &Heads) -> String {
             paths.iter().map(|path| one_line(&path.0)).collect::<Vec<_>>().join(", ")
         }
         EventKind::TripwireOpened(opened) => tripwire(opened),
+        EventKind::NetPublished(published) => network::published(published),
+        EventKind::NetUnpublished(ended) => network::unpublished(ended),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod prepare;
 pub mod promotion;
 pub mod protocol;
+pub mod publish;
 pub mod recover;
 mod removal;
 pub mod rerun;

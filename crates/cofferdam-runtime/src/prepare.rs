@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use crate::from::{is_rerun, kept_layers};
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
+use crate::publish::Listening;
 use crate::store::{Lock, RunRecord, StoreError, doing, private_directory, try_lock, write_new_record};
 use crate::tripwires::{self, Decoys};
 
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub(crate) proxy: Vec<String>,
     /// What stands in the home to be opened by nobody.
     pub(crate) decoys: Decoys,
+    /// Of each port that the plan publishes, its listeners.
+    pub(crate) listeners: Vec<Vec<OwnedFd>>,
     run: Option<Lock>,
     home: Option<Lock>,
 }
@@ -42,7 +45,12 @@ impl Prepared {
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn new(mut plan: RunPlan, secrets: Secrets, proxy: Vec<String>) -> Result<Prepared, StoreError> {
+    pub fn new(
+        mut plan: RunPlan,
+        secrets: Secrets,
+        proxy: Vec<String>,
+        published: Vec<Listening>,
+    ) -> Result<Prepared, StoreError> {
         let directory = plan.directory.as_path().to_owned();
         private_directory(&directory)?;
         let run = try_lock(&directory)?;
@@ -79,7 +87,8 @@ impl Prepared {
             layers: kept_layers(&plan),
         };
         write_new_record(&directory, &record)?;
-        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, run, home })
+        let listeners = published.into_iter().map(Listening::into_descriptors).collect();
+        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, listeners, run, home })
     }
 
     /// The decided plan.
@@ -92,18 +101,29 @@ impl Prepared {
     /// # Errors
     /// Where the monitor is gone.
     pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
-        let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
-        let cover = Ask::Start { home: self.home.is_some() };
-        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy, &self.decoys), &locks)
+        let locks = self.run.iter().chain(&self.home).map(AsFd::as_fd);
+        let files: Vec<BorrowedFd<'_>> = locks.chain(self.listeners.iter().flatten().map(AsFd::as_fd)).collect();
+        let listeners = self.listeners.iter().map(Vec::len).collect();
+        let cover = Ask::Start { home: self.home.is_some(), listeners };
+        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy, &self.decoys), &files)
     }
 
     /// Takes what the client handed over.
-    pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
+    pub(crate) fn taken(
+        memory: OwnedFd,
+        mut locks: Vec<OwnedFd>,
+        home: bool,
+        listeners: &[usize],
+    ) -> io::Result<Prepared> {
         type Whole = (RunPlan, RunRecord, Secrets, Vec<String>, Decoys);
         let (plan, record, secrets, proxy, decoys): Whole = read_large(memory)?;
         let directory = plan.directory.as_path().to_owned();
+        let first = locks.len().saturating_sub(listeners.iter().sum());
+        let mut files = locks.split_off(first).into_iter();
+        let listeners = listeners.iter().map(|count| files.by_ref().take(*count).collect()).collect();
         let home = if home { locks.pop().map(Lock::from) } else { None };
-        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, run: locks.pop().map(Lock::from), home })
+        let run = locks.pop().map(Lock::from);
+        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, listeners, run, home })
     }
 
     /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.

@@ -4,6 +4,7 @@ mod chain;
 mod network;
 mod output;
 mod process;
+mod published;
 mod reproduced;
 mod statement;
 mod tripwire;
@@ -15,9 +16,10 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
-pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
+pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
+pub use published::{NetPublished, NetUnpublished, PublishedBy, UnpublishedBy};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
 pub use statement::{Counted, Statement};
 pub use tripwire::TripwireOpened;
@@ -120,6 +122,12 @@ pub enum EventKind {
     /// A decoy was opened. Its cause is the latest of the commands that ran then, with link `window`.
     #[serde(rename = "tripwire.opened")]
     TripwireOpened(TripwireOpened),
+    /// A port of the enclosure can be reached from the host from now on.
+    #[serde(rename = "net.published")]
+    NetPublished(NetPublished),
+    /// It cannot be any more; what came of it.
+    #[serde(rename = "net.unpublished")]
+    NetUnpublished(NetUnpublished),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {
@@ -222,6 +230,9 @@ pub struct RunEnded {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What left and what did not; absent where nothing tried to, and in logs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkTotals>,
 }
 
 /// Why a run is over.

@@ -6,16 +6,19 @@ mod cast;
 mod commands;
 mod completeness;
 mod control;
+mod datagrams;
 mod ending;
 mod files;
 mod hearing;
 mod images;
+mod listening;
 mod names;
 mod outlet;
 pub mod output;
 mod owners;
 mod processes;
 mod prompts;
+mod published;
 mod record;
 mod relay;
 mod resident;
@@ -33,14 +36,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EndReason, Statement};
+use cofferdam_core::event::{EndReason, PublishedBy, Statement};
 use cofferdam_core::plan::Stdio;
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, NetworkTier, Received, Renames, Report};
 use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
-use crate::control::Request;
+use crate::control::{Reply, Request};
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
@@ -65,16 +68,16 @@ pub(crate) fn main(link: Link) -> i32 {
     let enclosure = enclosure.map(|enclosure| (ProcessWatch::begin(&enclosure), enclosure));
     // Meanwhile too: it takes as long as a tenth of what init does.
     let authority = Authority::generate();
-    let (memory, locks, home) = match channel.receive::<Ask>() {
-        Ok(Received::Message(Ask::Start { home }, fds)) => {
+    let (memory, locks, home, listeners) = match channel.receive::<Ask>() {
+        Ok(Received::Message(Ask::Start { home, listeners }, fds)) => {
             let mut fds = fds.into_iter();
             let Some(memory) = fds.next() else { return 1 };
-            (memory, fds.collect(), home)
+            (memory, fds.collect(), home, listeners)
         }
         // The client found that there is nothing to run (bad arguments, --help): init ends with this process.
         _ => return 0,
     };
-    let run = match Prepared::taken(memory, locks, home) {
+    let run = match Prepared::taken(memory, locks, home, &listeners) {
         Ok(run) => run,
         Err(e) => return told(&channel, &Tell::NotRecorded(format!("the plan cannot be read: {e}"))),
     };
@@ -209,6 +212,7 @@ impl Monitor {
             commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
         }
         self.wait_ready()?;
+        self.publish()?;
         self.enclosure.go()?;
         let begun = Instant::now();
         self.begun = Some(begun);
@@ -230,12 +234,12 @@ impl Monitor {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
         let mut statement = Statement::default();
+        let network = self.outlet.as_mut().and_then(|outlet| outlet.summary(commands.datagrams()));
         let totals = commands.finish(recorder, &mut statement)?;
         self.run.plan.notes.extend(commands.notes());
-        let (mut summary, sync) =
-            settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
+        let counted = settle::Counted { totals, tests: commands.tests(), network };
+        let (mut summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), counted, statement)?;
         summary.tripwires = opened;
-        summary.network = self.outlet.as_mut().and_then(Outlet::summary);
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         told(&self.channel, &Tell::Ended(Box::new(summary)));
@@ -273,6 +277,9 @@ impl Monitor {
         }
         self.watch_decoys(&root)?;
         if let Some(commands) = &mut self.commands {
+            if matches!(network.tier, NetworkTier::None(_)) {
+                commands.without_routes();
+            }
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }
@@ -285,6 +292,19 @@ impl Monitor {
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
         self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone()));
+        Ok(())
+    }
+
+    /// The ports that the plan publishes: recorded before the command starts.
+    fn publish(&mut self) -> Result<(), Failure> {
+        let (Some(outlet), Some(recorder)) = (&mut self.outlet, &mut self.recorder) else { return Ok(()) };
+        for (what, listeners) in self.run.plan.network.publish.iter().zip(std::mem::take(&mut self.run.listeners)) {
+            let dial = |port| self.enclosure.dialer(port);
+            match outlet.publish(what.port, listeners, PublishedBy::CommandLine, recorder, dial)? {
+                Reply::Refused(why) => return Err(Failure::Record(format!("{what} cannot be published: {why}"))),
+                Reply::Done | Reply::Published { .. } | Reply::Listening(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -342,11 +362,18 @@ impl Monitor {
             }
             // After the notices: whose connection it is, is known by then.
             if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
-                outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie))?;
+                outlet.refused(commands.refused(), recorder)?;
+                outlet.look_if_due();
+                let dial = |port| self.enclosure.dialer(port);
+                outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie), dial)?;
             }
             if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {
-                control.turn(&ready[range], |request| match request {
+                let dial = |port| self.enclosure.dialer(port);
+                control.turn(&ready[range], |request, files| match request {
                     Request::Allow(rule) => outlet.allow(rule, recorder),
+                    Request::Publish { port } => outlet.publish(port, files, PublishedBy::Live, recorder, dial),
+                    Request::Unpublish { port } => outlet.unpublish(port, recorder),
+                    Request::Listening => Ok(outlet.listening()),
                 })?;
             }
             if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {

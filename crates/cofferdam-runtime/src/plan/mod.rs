@@ -17,7 +17,7 @@ mod trust_stores;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
-use cofferdam_core::{Bytes, RunId, Timestamp};
+use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
@@ -83,6 +83,8 @@ pub struct Request {
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// Ports that are to be published.
+    pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
     pub resolve: bool,
 }
@@ -180,7 +182,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots, names: taken.names },
+        network: NetworkPlan { rules, roots: stores.roots, publish: request.publish.clone(), names: taken.names },
         tripwires: decoys,
         record_typing: request.record_typing,
         from: None,

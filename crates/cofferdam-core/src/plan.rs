@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, RunId};
+use crate::{Bytes, Publish, RunId};
 
 /// One run, decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct RunPlan {
     /// What may leave the enclosure.
     #[serde(default)]
     pub network: NetworkPlan,
+    /// Where decoys are to stand inside, absolute, in the order of the program's table; none where they are switched off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Bytes>,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
     /// The run that this one goes on from, where it does.
@@ -48,6 +51,9 @@ pub struct NetworkPlan {
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
+    /// Ports of the enclosure that are published from the beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
     /// Names that have synthetic addresses from the start, the first ones in this order: [`EnclosurePlan::listen`] is
     /// made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

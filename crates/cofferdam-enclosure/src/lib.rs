@@ -6,6 +6,7 @@
 mod agent;
 mod channel;
 mod connects;
+mod dialer;
 mod error;
 mod exec;
 pub mod filter;
@@ -17,6 +18,7 @@ mod network;
 mod notices;
 mod regular;
 mod rename;
+mod servant;
 mod tier;
 mod view;
 
@@ -29,7 +31,7 @@ pub use exec::{Execs, Executed, Seen};
 pub use java_keystore::JavaKeystore;
 pub use landlock::{confine_reader, confine_writer};
 pub use message::Report;
-pub use network::{Network, NetworkSockets, NetworkTier, Socket};
+pub use network::{Listeners, Network, NetworkSockets, NetworkTier, Socket};
 pub use notices::{Notice, Notices};
 pub use regular::open_regular;
 pub use rename::{LEFTOVER_PREFIX, Leftover, Renames, Restored, is_leftover, restore};

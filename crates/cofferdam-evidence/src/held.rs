@@ -45,6 +45,11 @@ impl Held {
         self.bytes.is_empty()
     }
 
+    /// Whether something of it has not gone on.
+    pub fn is_holding(&self) -> bool {
+        self.bytes.len() > self.passed
+    }
+
     /// Ends the stream: what was held back was the beginning of nothing.
     pub fn end(&mut self) -> Vec<u8> {
         let passed = std::mem::take(&mut self.passed);

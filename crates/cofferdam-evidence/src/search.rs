@@ -46,6 +46,11 @@ impl Search {
         Ok(())
     }
 
+    /// Whether something is held back.
+    pub fn is_holding(&self) -> bool {
+        self.held.is_holding()
+    }
+
     /// Ends the stream: what was held back was no value after all.
     pub fn end(&mut self) -> Vec<u8> {
         self.held.end()

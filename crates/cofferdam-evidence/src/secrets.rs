@@ -94,6 +94,15 @@ impl Secrets {
         }
     }
 
+    /// Adds those of others that are not there yet. Each of the two is bounded by itself.
+    pub fn join(&mut self, others: Secrets) {
+        for secret in others.0 {
+            if !self.0.iter().any(|known| known.value == secret.value) {
+                self.0.push(secret);
+            }
+        }
+    }
+
     /// Those whose value is not what `leaves` says may go out.
     #[must_use]
     pub fn without(&self, leaves: impl Fn(&[u8]) -> bool) -> Secrets {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use cofferdam_core::plan::NetworkPlan;
 use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use crate::error::GatewayError;
@@ -54,22 +55,32 @@ pub(crate) async fn serve(
     destinations: Rc<dyn Destinations>,
 ) -> Result<(), GatewayError> {
     loop {
-        let room = Arc::clone(&gateway.room).acquire_owned().await;
-        let room = room.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
-        let (stream, program) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(e) if is_passing(&e) => {
-                sleep(BREATH).await;
-                continue;
-            }
-            Err(e) => return Err(GatewayError::Socket(e)),
-        };
+        let (stream, program, room) = next(&gateway, &listener).await?;
         let (gateway, destinations) = (Rc::clone(&gateway), Rc::clone(&destinations));
         tokio::task::spawn_local(async move {
             // What cannot be recorded ends with the monitor, which is gone then.
             let _ = connection(gateway, stream, program, &*destinations).await;
             drop(room);
         });
+    }
+}
+
+/// The next connection, whose it is by its address, and its place among those that there may be at once.
+///
+/// # Errors
+/// Where the listener fails for good.
+pub(crate) async fn next(
+    gateway: &Gateway,
+    listener: &TcpListener,
+) -> Result<(TcpStream, SocketAddr, OwnedSemaphorePermit), GatewayError> {
+    let room = Arc::clone(&gateway.room).acquire_owned().await;
+    let room = room.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => return Ok((stream, from, room)),
+            Err(e) if is_passing(&e) => sleep(BREATH).await,
+            Err(e) => return Err(GatewayError::Socket(e)),
+        }
     }
 }
 

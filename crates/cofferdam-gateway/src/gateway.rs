@@ -24,13 +24,14 @@ use crate::names::Names;
 use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
 use crate::pipes::Pipes;
+use crate::publish::Published;
 use crate::tls::{Leaves, Servers};
 use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
 
 /// Most connections at once; what comes beyond waits in the listener's queue.
 const CONNECTIONS: usize = 4096;
-/// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups.
-const OTHER: u64 = 256;
+/// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups, published ports.
+const OTHER: u64 = 352;
 /// How long connections get to end after everything inside has.
 const ENDING: Duration = Duration::from_millis(500);
 /// Threads for look-ups outside: `getaddrinfo(3)` blocks.
@@ -207,12 +208,19 @@ pub(crate) async fn run(
         let socket = UdpSocket::from_std(socket.into()).map_err(GatewayError::Socket)?;
         servers.spawn_local(dns::serve(Rc::clone(&gateway), socket));
     }
+    let mut published = Published::default();
     loop {
         tokio::select! {
             heard = gateway.ledger.hear() => match heard.map_err(GatewayError::Monitor)? {
                 None => break,
-                Some(Hear::Allow(rules)) => gateway.allow(rules),
-                Some(Hear::Answer { id, value }) => handle.answered(id, value),
+                Some((Hear::Allow(rules), _)) => gateway.allow(rules),
+                Some((Hear::Answer { id, value }, _)) => handle.answered(id, value),
+                Some((Hear::Publish(publications), files)) => published.add(&gateway, publications, files)?,
+                Some((Hear::Unpublish(number), _)) => published.remove(number),
+            },
+            Some(ended) = published.ended() => match ended {
+                Err(GatewayError::Monitor(_)) => {}
+                result => result?,
             },
             Some(ended) = servers.join_next() => match ended {
                 // The monitor is gone: the other branch sees its end, or why.
@@ -224,6 +232,7 @@ pub(crate) async fn run(
     }
     // Everything inside has ended: so do its connections, each with its record.
     servers.shutdown().await;
+    published.finish(ENDING).await;
     let all = u32::try_from(room).unwrap_or(u32::MAX);
     // What has not ended by then the monitor records.
     let _ = timeout(ENDING, gateway.room.acquire_many(all)).await;

@@ -160,7 +160,7 @@ fn index(address: IpAddr) -> Option<u32> {
 }
 
 /// Whether an address is of the ranges that stand for names.
-pub(crate) fn is_synthetic(address: IpAddr) -> bool {
+pub fn is_synthetic(address: IpAddr) -> bool {
     index(address).is_some()
 }
 

@@ -127,6 +127,11 @@ impl Layers {
         self.counting().flat_map(|file| file.parsed.registries.iter().copied()).collect()
     }
 
+    /// Whether decoys are to stand in the homes of runs.
+    pub fn tripwires(&self) -> bool {
+        self.person.as_ref().and_then(|file| file.parsed.tripwires).unwrap_or(true)
+    }
+
     /// Why the project's layer contributes nothing, in one line; `None` where it counts or is not there.
     pub fn left_out(&self) -> Option<String> {
         let path = self.root.join(IN_PROJECT);

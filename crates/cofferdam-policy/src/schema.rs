@@ -3,6 +3,7 @@
 mod credential;
 mod packages;
 mod rule;
+mod tripwires;
 mod walk;
 
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub struct Parsed {
     pub credentials: Vec<Credential>,
     /// Whose registries a run may reach while it resolves.
     pub registries: Vec<Ecosystem>,
+    /// Whether decoys are to stand in the homes of runs, where the file says so; the person's alone can.
+    pub tripwires: Option<bool>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -37,11 +40,20 @@ pub struct Parsed {
 pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
-    walk.known(document.get_ref(), &["version", "network", "packages", "credential"], "a policy file");
+    let known: &[&str] = match layer {
+        LayerKind::Person => &["version", "network", "packages", "tripwires", "credential"],
+        // A project does not choose how its runs are watched; what is wrong with its credentials is said of each.
+        _ => &["version", "network", "packages", "credential"],
+    };
+    walk.known(document.get_ref(), known, "a policy file");
     version(&mut walk, document.get_ref());
     let rules = rules(&mut walk, document.get_ref(), layer);
     let credentials = credential::credentials(&mut walk, document.get_ref(), layer);
     let registries = packages::registries(&mut walk, document.get_ref());
+    let tripwires = match layer {
+        LayerKind::Person => tripwires::enabled(&mut walk, document.get_ref()),
+        _ => None,
+    };
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -54,7 +66,7 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, credentials, registries, diagnostics }
+    Parsed { rules, credentials, registries, tripwires, diagnostics }
 }
 
 fn rules(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {

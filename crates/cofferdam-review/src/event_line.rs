@@ -1,7 +1,7 @@
 //! One event on one line.
 
 use cofferdam_core::change::Entry;
-use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream};
+use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream, TripwireOpened};
 
 use crate::Heads;
 use crate::argv::as_typed;
@@ -29,6 +29,10 @@ pub const KINDS: &[&str] = &[
     "credential.fetched",
     "credential.failed",
     "credential.used",
+    "tripwire.placed",
+    "tripwire.opened",
+    "net.published",
+    "net.unpublished",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -59,6 +63,10 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::CredentialFetched(_) => "credential.fetched",
         EventKind::CredentialFailed(_) => "credential.failed",
         EventKind::CredentialUsed(_) => "credential.used",
+        EventKind::TripwirePlaced { .. } => "tripwire.placed",
+        EventKind::TripwireOpened(_) => "tripwire.opened",
+        EventKind::NetPublished(_) => "net.published",
+        EventKind::NetUnpublished(_) => "net.unpublished",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -128,6 +136,12 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
         EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => network::fetched(fetch),
         EventKind::CredentialUsed(used) => network::used(used),
+        EventKind::TripwirePlaced { paths } => {
+            paths.iter().map(|path| one_line(&path.0)).collect::<Vec<_>>().join(", ")
+        }
+        EventKind::TripwireOpened(opened) => tripwire(opened),
+        EventKind::NetPublished(published) => network::published(published),
+        EventKind::NetUnpublished(ended) => network::unpublished(ended),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())
@@ -157,6 +171,12 @@ fn changed(change: &FileChanged) -> String {
     let (letter, before, after) = (letter(change), bytes(&change.before), bytes(&change.after));
     let by = change.commands.first().map_or(String::new(), |seq| format!(" by {seq}"));
     format!("{letter} {} ({} → {}){by}", one_line(&change.path.0), size(before), size(after))
+}
+
+/// An open of a decoy.
+pub(crate) fn tripwire(opened: &TripwireOpened) -> String {
+    let times = if opened.count == 1 { String::new() } else { format!(" {} times", grouped(opened.count)) };
+    format!("decoy {} was opened{times}", one_line(&opened.path.0))
 }
 
 /// git's status letter of a change.

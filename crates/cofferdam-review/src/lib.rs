@@ -5,13 +5,14 @@
 
 mod argv;
 pub mod blame;
+pub mod document;
 mod error;
 mod event_line;
 pub mod export;
 mod filter;
 mod heads;
 pub mod index;
-mod network;
+pub mod network;
 mod page;
 mod parse;
 mod shell;

@@ -5,8 +5,10 @@ mod credential;
 mod network;
 mod output;
 mod process;
+mod published;
 mod reproduced;
 mod statement;
+mod tripwire;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +18,13 @@ use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
 pub use credential::{CredentialFetch, CredentialUsed};
-pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
+pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
+pub use published::{NetPublished, NetUnpublished, PublishedBy, UnpublishedBy};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
 pub use statement::{Counted, Statement};
+pub use tripwire::TripwireOpened;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +124,21 @@ pub enum EventKind {
     /// A request goes out with a credential. Its cause is as that of `net.connect`.
     #[serde(rename = "credential.used")]
     CredentialUsed(CredentialUsed),
+    /// Decoys stand in the run's home and are watched. Written before the command starts; without it there are none.
+    #[serde(rename = "tripwire.placed")]
+    TripwirePlaced {
+        /// Where they stand inside, absolute.
+        paths: Vec<Bytes>,
+    },
+    /// A decoy was opened. Its cause is the latest of the commands that ran then, with link `window`.
+    #[serde(rename = "tripwire.opened")]
+    TripwireOpened(TripwireOpened),
+    /// A port of the enclosure can be reached from the host from now on.
+    #[serde(rename = "net.published")]
+    NetPublished(NetPublished),
+    /// It cannot be any more; what came of it.
+    #[serde(rename = "net.unpublished")]
+    NetUnpublished(NetUnpublished),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {
@@ -222,6 +241,9 @@ pub struct RunEnded {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What left and what did not; absent where nothing tried to, and in logs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkTotals>,
 }
 
 /// Why a run is over.

@@ -1,5 +1,6 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
+mod decoding;
 mod guard;
 mod shapes;
 mod values;
@@ -63,8 +64,11 @@ impl Birth {
         // What the person gives the command is there to be used.
         let given =
             |value: &[u8]| plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some());
+        let mut known = Secrets::default();
+        run.decoys.add_to(&mut known).map_err(|e| format!("the contents of decoys cannot be known: {e}"))?;
+        known.join(secrets.without(given));
         let credentials = plan.network.credentials.clone();
-        Ok(Birth { settings, secrets: secrets.without(given), credentials })
+        Ok(Birth { settings, secrets: known, credentials })
     }
 }
 

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
+use cofferdam_core::event::{
+    BlobRef, EventKind, Link, NetConnect, NetDenied, NetUnpublished, PublishedBy, UnpublishedBy,
+};
 use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
@@ -17,6 +19,8 @@ use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::brokers::Brokers;
+use super::listening::Listening;
+use super::published::Published;
 use super::record::{RecordError, Recorder};
 use super::timespec;
 use super::traffic::Traffic;
@@ -34,6 +38,9 @@ const BIRTHS: u64 = 16;
 /// Connections are numbered from here on by the next gateway: no two of a run have one number.
 const NUMBERS: u64 = 1 << 32;
 
+/// Why there is nothing to publish.
+const NO_NETWORK: &str = "this run has no network of its own (coffer doctor)";
+
 /// Sockets of the enclosure's network, and who serves them.
 pub(super) struct Outlet {
     /// Listeners, then datagram sockets, then the one that asks for owners; none where nothing leaves in any case.
@@ -48,6 +55,10 @@ pub(super) struct Outlet {
     gateway: Option<Channel>,
     /// Connections that were let out and have not ended.
     open: HashMap<u64, (Option<u64>, NetConnect)>,
+    /// Ports of the enclosure that can be reached from the host.
+    published: Published,
+    /// What listens inside.
+    listening: Listening,
     /// Why there is no gateway any more.
     failed: Option<String>,
     brokers: Brokers,
@@ -64,7 +75,8 @@ impl Outlet {
         authority: Authority,
         network: &NetworkPlan,
     ) -> Result<Outlet, RecordError> {
-        let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
+        let (tcp, udp, diag, listeners) =
+            sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
         Ok(Outlet {
@@ -76,6 +88,8 @@ impl Outlet {
             before: Before::default(),
             gateway: None,
             open: HashMap::new(),
+            published: Published::default(),
+            listening: Listening::new(listeners),
             failed: None,
             brokers: Brokers::new(network)?,
             traffic: Traffic::default(),
@@ -88,8 +102,9 @@ impl Outlet {
             Some(gateway) => vec![PollFd::new(gateway, PollFlags::IN)],
             // The last one is only asked.
             None => {
-                let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp);
-                arrivals.map(|socket| PollFd::new(socket, PollFlags::IN)).collect()
+                let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp).map(AsFd::as_fd);
+                let arrivals = arrivals.chain(self.published.listeners());
+                arrivals.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect()
             }
         };
         all.extend(self.brokers.interests());
@@ -97,13 +112,14 @@ impl Outlet {
     }
 
     /// Serves: gives birth to the run's gateway where something arrived, and records what it says. `owner` knows the
-    /// `process.exec` of a socket by its cookie.
+    /// `process.exec` of a socket by its cookie, `dial` starts dialers.
     pub(super) fn turn(
         &mut self,
         ready: &[PollFlags],
         run: &Prepared,
         recorder: &mut Recorder,
         owner: impl Fn(u64) -> Option<u64>,
+        dial: impl Fn(u16) -> io::Result<OwnedFd>,
     ) -> Result<(), RecordError> {
         if ready.iter().all(|flags| flags.is_empty()) {
             return Ok(());
@@ -120,7 +136,7 @@ impl Outlet {
             return Ok(());
         }
         if self.gateway.is_none() {
-            self.born(run, recorder);
+            self.born(run, recorder, dial);
             return Ok(());
         }
         self.hear(recorder, owner)
@@ -151,7 +167,7 @@ impl Outlet {
     }
 
     /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
-    fn born(&mut self, run: &Prepared, recorder: &Recorder) {
+    fn born(&mut self, run: &Prepared, recorder: &Recorder, dial: impl Fn(u16) -> io::Result<OwnedFd>) {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
@@ -159,7 +175,13 @@ impl Outlet {
         let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.before);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
-            Ok(channel) => self.gateway = Some(channel),
+            Ok(channel) => {
+                self.gateway = Some(channel);
+                if let Err(e) = self.hand_over(None, dial) {
+                    self.gateway = None;
+                    self.give_up(format!("the gateway cannot be told what is published: {e}"));
+                }
+            }
             Err(why) => self.give_up(format!("the gateway cannot be started: {why}")),
         }
     }
@@ -183,6 +205,7 @@ impl Outlet {
 
     fn give_up(&mut self, why: String) {
         self.sockets.clear(); // connections are refused from now on
+        self.published.end_all(UnpublishedBy::Failure);
         self.failed = Some(why);
     }
 
@@ -221,6 +244,20 @@ impl Outlet {
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
+            Say::Reached { number } => {
+                if !self.published.reached(number) {
+                    return self.lost(recorder, "the gateway reported what it cannot know");
+                }
+            }
+            Say::Passed { number, answered, sent, received } => {
+                if !self.published.passed(number, answered, sent, received) {
+                    return self.lost(recorder, "the gateway reported what it cannot know");
+                }
+            }
+            Say::Unpublished { number } => {
+                let ended = self.published.finished(number);
+                self.record_unpublished(ended, recorder)?;
+            }
             Say::Ask { id, what } => {
                 if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
                     self.answer(id, value, recorder)?;
@@ -230,6 +267,20 @@ impl Outlet {
                 self.lost(recorder, &why)?;
                 self.give_up(why);
             }
+        }
+        Ok(())
+    }
+
+    /// Records what the kernel refused, each with its cause.
+    pub(super) fn refused(
+        &mut self,
+        refused: Vec<(u64, NetDenied)>,
+        recorder: &mut Recorder,
+    ) -> Result<(), RecordError> {
+        for (exec, denied) in refused {
+            let what = EventKind::NetDenied(denied);
+            self.traffic.take(&what);
+            recorder.append(Some((exec, Link::Socket)), what)?;
         }
         Ok(())
     }
@@ -255,10 +306,105 @@ impl Outlet {
         Ok(Reply::Done)
     }
 
+    /// Publishes a port, by the listeners that who asks has made.
+    pub(super) fn publish(
+        &mut self,
+        port: u16,
+        listeners: Vec<OwnedFd>,
+        by: PublishedBy,
+        recorder: &mut Recorder,
+        dial: impl Fn(u16) -> io::Result<OwnedFd>,
+    ) -> Result<Reply, RecordError> {
+        if self.sockets.is_empty() {
+            let why = self.failed.clone().unwrap_or_else(|| NO_NETWORK.to_owned());
+            return Ok(Reply::Refused(why));
+        }
+        let (number, event) = match self.published.add(port, listeners, by) {
+            Ok(added) => added,
+            Err(why) => return Ok(Reply::Refused(why)),
+        };
+        // Recorded before anybody can be answered.
+        recorder.append(None, EventKind::NetPublished(event))?;
+        if self.gateway.is_some()
+            && let Err(e) = self.hand_over(Some(number), dial)
+        {
+            let ended = self.published.finished(number);
+            self.record_unpublished(ended, recorder)?;
+            return Ok(Reply::Refused(format!("the gateway cannot be told: {e}")));
+        }
+        let listens = self.listening.now().and_then(Result::ok).map(|ports| ports.contains(&port));
+        Ok(Reply::Published { listens })
+    }
+
+    /// Ends the publishing of a port.
+    pub(super) fn unpublish(&mut self, port: u16, recorder: &mut Recorder) -> Result<Reply, RecordError> {
+        let numbers = self.published.end(port);
+        if numbers.is_empty() {
+            return Ok(Reply::Refused(format!("port {port} is not published")));
+        }
+        for number in numbers {
+            match &self.gateway {
+                // Its last word about it follows. One that cannot be told is left, and ends: it would go on listening.
+                Some(gateway) => {
+                    if let Err(e) = gateway.send_now(&Hear::Unpublish(number), &[]) {
+                        self.lost(recorder, &format!("the gateway could not be told what to end: {e}"))?;
+                    }
+                }
+                None => {
+                    let ended = self.published.finished(number);
+                    self.record_unpublished(ended, recorder)?;
+                }
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The ports that listen inside now.
+    pub(super) fn listening(&self) -> Reply {
+        match self.listening.now() {
+            Some(Ok(ports)) => Reply::Listening(ports),
+            Some(Err(e)) => Reply::Refused(format!("the kernel does not say what listens: {e}")),
+            None => Reply::Refused(NO_NETWORK.to_owned()),
+        }
+    }
+
+    /// Looks what listens inside, so that it can be offered.
+    pub(super) fn look_if_due(&mut self) {
+        self.listening.look_if_due();
+    }
+
+    /// Hands one published port or all of them to the gateway, each with a dialer of its own.
+    fn hand_over(&self, number: Option<u64>, dial: impl Fn(u16) -> io::Result<OwnedFd>) -> io::Result<()> {
+        let publications = self.published.publications(number);
+        let (Some(gateway), false) = (&self.gateway, publications.is_empty()) else { return Ok(()) };
+        let dialers = publications.iter().map(|(_, port, _)| dial(*port)).collect::<io::Result<Vec<_>>>()?;
+        let files: Vec<BorrowedFd<'_>> = publications
+            .iter()
+            .zip(&dialers)
+            .flat_map(|((_, _, listeners), dialer)| [dialer.as_fd()].into_iter().chain(listeners.iter().copied()))
+            .collect();
+        gateway.send_now(&Hear::Publish(publications.iter().map(|(publication, ..)| *publication).collect()), &files)
+    }
+
+    fn record_unpublished(
+        &mut self,
+        ended: impl IntoIterator<Item = NetUnpublished>,
+        recorder: &mut Recorder,
+    ) -> Result<(), RecordError> {
+        for ended in ended {
+            let what = EventKind::NetUnpublished(ended);
+            self.traffic.take(&what);
+            recorder.append(None, what)?;
+        }
+        Ok(())
+    }
+
     /// The gateway is gone: what it had let out has ended with it.
     fn lost(&mut self, recorder: &mut Recorder, why: &str) -> Result<(), RecordError> {
         self.gateway = None;
         self.brokers.forget();
+        let ended = self.published.lost();
+        self.record_unpublished(ended, recorder)?;
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {
@@ -277,6 +423,13 @@ impl Outlet {
     ) -> Result<(), RecordError> {
         self.sockets.clear();
         self.brokers.end();
+        self.published.end_all(UnpublishedBy::RunEnd);
+        self.end_gateway(recorder, owner)?;
+        let ended = self.published.finish();
+        self.record_unpublished(ended, recorder)
+    }
+
+    fn end_gateway(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         // It reads the end, closes what is open, and says so.
         let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
@@ -294,9 +447,9 @@ impl Outlet {
         Ok(())
     }
 
-    /// What left and what did not.
-    pub(super) fn summary(&mut self) -> Option<NetworkSummary> {
-        self.traffic.finish()
+    /// What left and what did not; so many datagrams did not, where that is known.
+    pub(super) fn summary(&mut self, datagrams: Option<u64>) -> Option<NetworkSummary> {
+        self.traffic.finish(datagrams, self.listening.stayed())
     }
 
     /// What the person is to know.

@@ -18,7 +18,7 @@ mod trust_stores;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
-use cofferdam_core::{Bytes, RunId, Timestamp};
+use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
@@ -79,10 +79,14 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// Whether decoys may stand in the home, where policy has them.
+    pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// Ports that are to be published.
+    pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
     pub resolve: bool,
 }
@@ -130,7 +134,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (rules, credentials) = policy::rules(host, &root, store, request, &mut notes)?;
+    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -158,6 +162,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
     let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    let mut decoys = Vec::new();
+    if request.tripwires && tripwires {
+        decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
+    }
     let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
@@ -178,7 +186,14 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, credentials, roots: stores.roots, names: taken.names },
+        network: NetworkPlan {
+            rules,
+            credentials,
+            roots: stores.roots,
+            publish: request.publish.clone(),
+            names: taken.names,
+        },
+        tripwires: decoys,
         record_typing: request.record_typing,
         from: None,
         notes,

@@ -16,7 +16,8 @@ pub fn trust_store(store: &Store) -> TrustStore {
     TrustStore::at(store.root().join("trust"))
 }
 
-/// The rules that apply to a run in a project, in the order in which they are asked, and the person's credentials.
+/// The rules that apply to a run in a project, in the order in which they are asked, the person's credentials, and whether
+/// policy has tripwires.
 ///
 /// # Errors
 /// Where a file that counts cannot be read or has errors; where it is to resolve and policy names no registries.
@@ -26,7 +27,7 @@ pub(super) fn rules(
     store: &Store,
     request: &Request,
     notes: &mut Vec<String>,
-) -> Result<(Vec<Rule>, Vec<Credential>), PlanError> {
+) -> Result<(Vec<Rule>, Vec<Credential>, bool), PlanError> {
     let (person, project) = (request.person_policy.clone(), project.to_owned());
     let layers = Layers::read(&Places { person, project, trust: trust_store(store) })?;
     notes.extend(layers.left_out());
@@ -34,7 +35,8 @@ pub(super) fn rules(
     if request.resolve {
         asked.rules.extend(resolving(host, &layers, notes)?);
     }
-    Ok((layers.policy(asked)?.rules().to_vec(), layers.credentials().to_vec()))
+    let rules = layers.policy(asked)?.rules().to_vec();
+    Ok((rules, layers.credentials().to_vec(), layers.tripwires()))
 }
 
 /// The rules by which a run that resolves reaches registries.

@@ -13,6 +13,7 @@ pub mod log;
 pub mod manual;
 pub mod policy;
 pub mod promote;
+pub mod publish;
 pub mod run;
 pub mod stats;
 pub mod undo;

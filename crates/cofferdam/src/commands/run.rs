@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_core::event::{EndReason, NetUnpublished, RunEnded};
 use cofferdam_core::plan::{Purpose, RunPlan};
 use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_policy::option::command_line;
@@ -14,6 +14,7 @@ use cofferdam_runtime::plan::{
 };
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{NetworkSummary, Summary};
+use cofferdam_runtime::publish::Listening;
 use cofferdam_runtime::secrets;
 use cofferdam_runtime::store::Store;
 
@@ -59,8 +60,10 @@ fn start(
         processes: options.processes,
         stdio: run::stdio(&client),
         record_typing: !options.no_record_typing,
+        tripwires: !options.no_tripwires,
         person_policy: crate::host::person_policy(host),
         allow: allowed(options)?,
+        publish: options.publish.clone(),
         resolve: options.resolve,
     };
     let mut plan = resolve(host, &store, &request).map_err(no_plan)?;
@@ -82,8 +85,11 @@ fn start(
         output::json(&plan)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let published = options.publish.iter().map(super::publish::listen).collect::<Result<Vec<_>, _>>()?;
+    plan.notes.extend(published.iter().filter_map(super::publish::warning));
     let voice = Voice { quiet: options.quiet, json: options.json, colour: colour.stderr() };
-    let prepared = Prepared::new(plan, gathered.secrets, proxy(host))
+    voice.published(&published);
+    let prepared = Prepared::new(plan, gathered.secrets, proxy(host), published)
         .map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
     let plan = prepared.plan().clone();
     voice.begin(host, &plan);
@@ -225,6 +231,19 @@ impl Voice {
         }
     }
 
+    /// Where ports are reached, which the person may have left to us: without a terminal too.
+    fn published(&self, published: &[Listening]) {
+        if self.quiet || self.json {
+            return;
+        }
+        for listening in published {
+            output::remark(&super::publish::line(listening));
+            if let Some(warning) = super::publish::warning(listening).filter(|_| !self.speaks()) {
+                output::remark(&format!("  note        {warning}"));
+            }
+        }
+    }
+
     fn end(&self, summary: &Summary) -> Result<(), Failure> {
         if self.json {
             output::json_remark(summary)?;
@@ -254,19 +273,38 @@ impl Voice {
 /// Most denials that are shown.
 const DENIALS: usize = 3;
 
+/// Most published ports that are shown.
+const PUBLISHED: usize = 3;
+
+fn published_line(ended: &NetUnpublished) -> String {
+    let unanswered = if ended.unanswered > 0 { format!(", {} not answered", ended.unanswered) } else { String::new() };
+    format!("  published   {}: {}{unanswered}", ended.port, output::counted(ended.connections, "connection"))
+}
+
 /// What left and what did not, with what to type to allow it.
 fn network_lines(network: &NetworkSummary) -> Vec<String> {
     let mut parts = Vec::new();
     let hosts = output::counted(network.hosts, "host");
-    if network.requests > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.requests, "request")));
-    } else if network.connections > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.connections, "connection")));
+    let totals = &network.totals;
+    if totals.requests > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.requests, "request")));
+    } else if totals.connections > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.connections, "connection")));
     }
-    if network.denials > 0 {
-        parts.push(format!("{} denied", network.denials));
+    if totals.denied > 0 {
+        parts.push(format!("{} denied", totals.denied));
     }
-    let mut out = vec![format!("  network     {}", parts.join(", "))];
+    if let Some(datagrams @ 1..) = totals.datagrams {
+        parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
+    }
+    let mut out: Vec<String> = network.published.iter().take(PUBLISHED).map(published_line).collect();
+    if !parts.is_empty() {
+        out.push(format!("  network     {}", parts.join(", ")));
+    }
+    let listened: Vec<String> = network.listened.iter().take(PUBLISHED).map(u16::to_string).collect();
+    if let Some(first) = listened.first() {
+        out.push(format!("  listened    {}: coffer run --publish {first} … lets you reach it", listened.join(", ")));
+    }
     for denied in network.denied.iter().take(DENIALS) {
         let times = if denied.count > 1 { format!(" ({} times)", denied.count) } else { String::new() };
         let what = format!("{}:{}: {}{times}", denied.host, denied.port, denied.detail);
@@ -316,6 +354,14 @@ fn lines(summary: &Summary) -> Vec<String> {
     }
     if let Some(network) = &summary.network {
         out.extend(network_lines(network));
+    }
+    for opened in &summary.tripwires {
+        let times = if opened.count > 1 { format!(" {} times", opened.count) } else { String::new() };
+        let path = output::visible(&opened.path.0);
+        out.push(format!("  tripwire    {path} was opened{times}: a decoy, which only a search for credentials opens"));
+    }
+    if !summary.tripwires.is_empty() {
+        out.push("              who: coffer log --kind tripwire".to_owned());
     }
     if summary.attention > 0 {
         out.push(format!(

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "an attack program: raw system calls are its business")]
 #![allow(clippy::print_stdout, reason = "standard output is how it reports to the test")]
 
+mod decoys;
 mod disk;
 mod exec;
 mod files;
@@ -36,9 +37,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    match [disk::attack, exec::attack, files::attack, memory::attack, network::attack, life::attack, surface::attack]
-        .into_iter()
-        .find_map(|room| room(attack, &rest))
+    match [
+        decoys::attack,
+        disk::attack,
+        exec::attack,
+        files::attack,
+        memory::attack,
+        network::attack,
+        life::attack,
+        surface::attack,
+    ]
+    .into_iter()
+    .find_map(|room| room(attack, &rest))
     {
         Some(Ok(loot)) => {
             println!("won {attack} {loot}");

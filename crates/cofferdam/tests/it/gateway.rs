@@ -319,7 +319,7 @@ fn coffer_why_says_inside_and_outside_what_policy_and_the_view_say() {
     assert!(code == Some(0) && said.contains("is allowed by") && said.contains("a test"), "{said}");
     let (code, said) = why("https://other.example/x");
     assert!(code == Some(1) && said.contains("coffer run --allow other.example --purpose"), "{said}");
-    let hidden = scene.home.join(".ssh");
+    let hidden = scene.home.join(".gnupg");
     let (code, said) = why(hidden.to_str().unwrap());
     assert!(code == Some(1) && said.contains("is hidden inside"), "{said}");
     let (code, said) = why(scene.home.join("notes.txt").to_str().unwrap());

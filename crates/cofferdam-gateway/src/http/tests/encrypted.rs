@@ -150,7 +150,9 @@ fn grpc_is_refused_with_its_own_status_and_connect_cleanly() {
         let request = Request::post("https://c.example/svc/Method").header("content-type", "application/grpc+proto");
         let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["grpc-status"].to_str().unwrap()), (200, "7"));
-        assert!(answer.headers()["grpc-message"].to_str().unwrap().contains("no rule is about this host"));
+        let message = answer.headers()["grpc-message"].to_str().unwrap();
+        assert!(message.contains("no rule is about this host"), "{message}");
+        assert!(message.contains("coffer run --allow c.example --purpose"), "{message}");
         let request = Request::connect("c.example:443").body(Full::default()).unwrap();
         assert_eq!(sender.send_request(request).await.unwrap().status(), 403);
         // This client keeps its connection for the way through that it asked for.

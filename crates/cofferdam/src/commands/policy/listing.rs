@@ -69,7 +69,7 @@ impl Listing<'_> {
 }
 
 /// `policy.toml:12`, with the rule's name.
-fn at(rule: &Rule) -> String {
+pub fn at(rule: &Rule) -> String {
     let place = match &rule.id.file {
         Some(file) => {
             let name = file.file_name().unwrap_or(file.as_os_str());
@@ -89,7 +89,7 @@ fn option(rule: &Rule) -> String {
 }
 
 /// What a rule allows, a path a line.
-fn allows(rule: &Rule) -> Vec<String> {
+pub fn allows(rule: &Rule) -> Vec<String> {
     let what = match (&rule.methods, rule.scheme, rule.tls) {
         (Some(methods), ..) => methods.join(", "),
         (None, Some(Scheme::Tcp), _) => "anything over TCP".to_owned(),
@@ -129,17 +129,7 @@ pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
 
 /// A rule's facts.
 pub fn facts(rule: &Rule, now: Timestamp) -> Value {
-    json!({
-        "id": rule.id,
-        "host": rule.host.to_string(),
-        "port": rule.port,
-        "scheme": rule.scheme,
-        "methods": rule.methods,
-        "paths": rule.paths.as_ref().map(|paths| paths.iter().map(|path| path.as_str()).collect::<Vec<_>>()),
-        "tls": rule.tls,
-        "record": rule.record,
-        "purpose": rule.purpose,
-        "expires": rule.expires,
-        "expired": rule.is_expired(now),
-    })
+    let mut facts = json!(rule);
+    facts["expired"] = rule.is_expired(now).into();
+    facts
 }

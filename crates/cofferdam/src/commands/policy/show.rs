@@ -28,6 +28,7 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
         output::json(&serde_json::json!({
             "credentials": layers.credentials().iter().map(credential::facts).collect::<Vec<_>>(),
             "rules": policy.rules().iter().map(|rule| facts(rule, now)).collect::<Vec<_>>(),
+            "tripwires": layers.tripwires(),
             "left_out": layers.left_out(),
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -46,7 +47,8 @@ pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
             credential::listing(all, &places.project, &host)
         ),
     };
-    output::print(text + &credentials)?;
+    let tripwires = if layers.tripwires() { "" } else { "tripwires are switched off\n\n" };
+    output::print(format!("{text}{credentials}{tripwires}"))?;
     super::say_left_out(&layers);
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::room::Seat;
 use crate::{Connection, Gateway, Place, http, passthrough, refuse, relay};
 
 /// How long a program may be silent where the server may be the one to speak first.
@@ -46,6 +47,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     place: Place,
     connection: Connection,
+    seat: &Rc<Seat>,
 ) -> io::Result<()> {
     let policy = gateway.policy();
     let now = Timestamp::now();
@@ -55,10 +57,11 @@ pub(crate) async fn serve(
     if https.allowed
         && let Some(rule) = https.rule.filter(|rule| rule.tls == Tls::Passthrough)
     {
-        return passthrough::serve(gateway, stream, &place, &connection, rule).await;
+        return passthrough::serve(gateway, stream, &place, &connection, rule, seat).await;
     }
     let raw = tcp.rule.filter(|_| tcp.allowed);
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
+        seat.is_served();
         return relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await;
     }
     let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
@@ -67,8 +70,12 @@ pub(crate) async fn serve(
         None if requests => SILENT,
         None => REFUSED,
     };
-    match (timeout(patience, spoken(&stream)).await, raw) {
-        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection).await,
+    let said = timeout(patience, spoken(&stream)).await;
+    if !matches!(said, Ok(Ok(Spoken::Http))) {
+        seat.is_served();
+    }
+    match (said, raw) {
+        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection, seat).await,
         (Ok(Ok(_)) | Err(_), Some(rule)) => {
             relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await
         }

@@ -26,6 +26,7 @@ mod pipes;
 mod place;
 mod refuse;
 mod relay;
+mod room;
 mod roots;
 #[cfg(test)]
 mod testing;

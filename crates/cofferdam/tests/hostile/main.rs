@@ -9,6 +9,7 @@
 mod disk;
 mod exec;
 mod files;
+mod gateway;
 mod life;
 mod memory;
 mod network;
@@ -36,9 +37,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    match [disk::attack, exec::attack, files::attack, memory::attack, network::attack, life::attack, surface::attack]
-        .into_iter()
-        .find_map(|room| room(attack, &rest))
+    match [
+        disk::attack,
+        exec::attack,
+        files::attack,
+        memory::attack,
+        network::attack,
+        gateway::attack,
+        life::attack,
+        surface::attack,
+    ]
+    .into_iter()
+    .find_map(|room| room(attack, &rest))
     {
         Some(Ok(loot)) => {
             println!("won {attack} {loot}");

@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::services::{Services, Unreachable};
 use crate::outside::Outgoing;
+use crate::room::Seat;
 use crate::tls::{Leaves, Servers};
 use crate::{Authority, Connection, Place, Say};
 
@@ -140,7 +141,8 @@ pub(super) async fn open(fake: &Rc<Fake>, host: &str, port: u16) -> (TcpStream, 
     let (program, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
     let place = Place { host: host.to_owned(), port };
     let connection = Connection { number: 1, owner: Some(7), since: Instant::now() };
-    let served = super::serve(Rc::clone(fake) as Rc<dyn Services>, accepted.unwrap().0, place, connection);
+    let (fake, stream) = (Rc::clone(fake) as Rc<dyn Services>, accepted.unwrap().0);
+    let served = async move { super::serve(fake, stream, place, connection, &Seat::alone()).await };
     (program.unwrap(), tokio::task::spawn_local(served))
 }
 

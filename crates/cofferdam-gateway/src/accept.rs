@@ -54,7 +54,6 @@ pub(crate) async fn serve(
     destinations: Rc<dyn Destinations>,
 ) -> Result<(), GatewayError> {
     loop {
-        let seat = gateway.room.enter().await.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
         let (stream, program) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) if is_passing(&e) => {
@@ -63,6 +62,8 @@ pub(crate) async fn serve(
             }
             Err(e) => return Err(GatewayError::Socket(e)),
         };
+        // Only now: nobody makes place for a connection that does not come.
+        let seat = gateway.room.enter().await.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
         let (gateway, destinations) = (Rc::clone(&gateway), Rc::clone(&destinations));
         tokio::task::spawn_local(async move {
             // What cannot be recorded ends with the monitor, which is gone then.

@@ -138,6 +138,16 @@ fn look(bytes: &[u8]) -> Spoken {
     }
 }
 
+/// Whether these first bytes are HTTP's or TLS's; `None` where more are needed.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn speaks_http(bytes: &[u8]) -> Option<bool> {
+    match look(bytes.get(..bytes.len().min(BEGINNING)).filter(|bytes| !bytes.is_empty())?) {
+        Spoken::Http => Some(true),
+        Spoken::Other => Some(false),
+        Spoken::Unclear => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,9 @@ mod classify;
 mod confine;
 mod dns;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod handle;
 mod http;

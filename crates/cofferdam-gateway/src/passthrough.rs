@@ -62,7 +62,8 @@ pub(crate) async fn serve(
     refuse::refuse(gateway, stream, place, connection, "https", why).await
 }
 
-fn is_same(name: &str, host: &str) -> bool {
+/// Whether two spellings are one host's.
+pub(crate) fn is_same(name: &str, host: &str) -> bool {
     matches!((Host::parse(name), Host::parse(host)), (Ok(name), Ok(host)) if name == host)
 }
 

@@ -9,6 +9,9 @@ mod error;
 mod event_line;
 pub mod export;
 mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod heads;
 pub mod index;
 mod network;

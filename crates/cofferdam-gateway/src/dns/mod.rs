@@ -135,6 +135,20 @@ fn known(name: &str) -> Option<String> {
     (OURS.contains(&&*name) || !SPECIAL.contains(&last)).then(|| name.into_owned())
 }
 
+/// What a datagram, or a message of a stream, is answered; `find` is the table of names.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn respond(
+    query: &[u8],
+    stream: bool,
+    find: impl FnOnce(&str) -> Option<(Synthetic, bool)>,
+) -> Option<Vec<u8>> {
+    let limit = if stream { Limit::Stream } else { Limit::Datagram };
+    message::respond(query, limit, |name| match known(name) {
+        None => Found::Nothing,
+        Some(name) => find(&name).map_or(Found::Busy, |(synthetic, _)| addresses(synthetic)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

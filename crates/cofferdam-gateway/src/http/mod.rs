@@ -2,6 +2,10 @@
 
 mod destination;
 mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+mod fake;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod heads;
 mod hops;
 mod limits;
@@ -24,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -38,6 +43,7 @@ use crate::room::Seat;
 use crate::tls::{self, AcceptError};
 use crate::{Connection, Place};
 use limits::LocalExecutor;
+use reply::Reply;
 use session::Session;
 use stream::{Inside, Spoken, Traffic};
 use upstream::Upstream;
@@ -97,7 +103,12 @@ where
     let upstream = Upstream::new(h2);
     let known = Rc::downgrade(&session);
     seat.has_requests(move || known.upgrade().is_some_and(|session| session.is_busy()));
-    let service = service_fn(|request| request::answer(Rc::clone(&session), Rc::clone(&upstream), request));
+    let service = service_fn(|request| {
+        // hyper leaves the body out of an answer to HEAD where it speaks HTTP/1; clients of HTTP/2 take one for an error.
+        let bare = h2 && request.method() == Method::HEAD;
+        let answered = request::answer(Rc::clone(&session), Rc::clone(&upstream), request);
+        async move { answered.await.map(|answer| if bare { answer.map(Reply::bare) } else { answer }) }
+    });
     let served = async {
         if h2 {
             http2::Builder::new(LocalExecutor)

@@ -45,6 +45,10 @@ pub struct NetworkPlan {
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
+    /// Names that have synthetic addresses from the start, the first ones in this order: [`EnclosurePlan::listen`] is
+    /// made of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
 }
 
 impl NetworkPlan {
@@ -90,8 +94,7 @@ pub struct EnclosurePlan {
     pub processes: u64,
     /// Whether the caller is root: then some of /proc, which only uid 0 outside could touch, is covered as well.
     pub privileged_caller: bool,
-    /// Where connections are taken on a kernel that cannot redirect them all: synthetic addresses of the names that policy
-    /// allows, with the ports. At most [`EnclosurePlan::MOST_LISTENERS`] are served.
+    /// Where connections are taken on a kernel that cannot redirect them all. At most [`EnclosurePlan::MOST_LISTENERS`] are served.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<SocketAddr>,
     /// The certificate of the run's authority, PEM (RFC 7468), which [`Mount::Bundle`]s end with. Empty in a plan that
@@ -204,6 +207,21 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it is inside.
+    pub fn target(&self) -> &Bytes {
+        match self {
+            Mount::Bind { target, .. }
+            | Mount::Overlay { target, .. }
+            | Mount::Tmpfs { target, .. }
+            | Mount::Hidden { target, .. }
+            | Mount::Symlink { target, .. }
+            | Mount::File { target, .. }
+            | Mount::Bundle { target, .. } => target,
+        }
+    }
+}
+
 /// What a file of certificates looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -213,6 +231,8 @@ pub enum Form {
     Pem,
     /// A managed policy of Chromium and Chrome (`CACertificates` of the Chrome Enterprise policy list).
     Chromium,
+    /// Java's `cacerts`, a JKS, of the certificates of the host's file, which is a JKS or PEM.
+    JavaKeystore,
 }
 
 impl Form {

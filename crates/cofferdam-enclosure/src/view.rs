@@ -22,6 +22,7 @@ use rustix::mount::{
 };
 
 use crate::error::{Doing, EnclosureError, Step};
+use crate::java_keystore::JavaKeystore;
 use crate::regular::open_regular;
 
 /// Device nodes of the minimal /dev.
@@ -198,19 +199,28 @@ impl View {
     /// Shows the host's certificates, then the run's.
     fn bundle(&mut self, target: &Bytes, source: Option<&Bytes>, form: Form, authority: &str) -> io::Result<()> {
         let host = source.map(bundle_of_host).transpose()?;
-        self.file(target, |file| {
-            if let Some(mut host) = host {
-                // In the kernel, page by page (sendfile(2)).
-                io::copy(&mut host, file)?;
-                file.write_all(b"\n")?; // the last line may have no end
-            }
-            match form {
-                Form::Pem => file.write_all(authority.as_bytes()),
-                Form::Chromium => {
-                    // What PEM has between its first and last line is the base64 that is asked for.
-                    let base64: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
-                    writeln!(file, "{{\"CACertificates\":[\"{base64}\"]}}")
+        self.file(target, |file| match (form, host) {
+            (Form::Pem, host) => {
+                if let Some(mut host) = host {
+                    // In the kernel, page by page (sendfile(2)).
+                    io::copy(&mut host, file)?;
+                    file.write_all(b"\n")?; // the last line may have no end
                 }
+                file.write_all(authority.as_bytes())
+            }
+            (Form::Chromium, _) => {
+                // What PEM has between its first and last line is the base64 that is asked for.
+                let base64: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
+                writeln!(file, "{{\"CACertificates\":[\"{base64}\"]}}")
+            }
+            (Form::JavaKeystore, host) => {
+                let mut content = Vec::new();
+                if let Some(mut host) = host {
+                    host.read_to_end(&mut content)?;
+                }
+                let mut store = JavaKeystore::of_host(content)?;
+                store.trust("cofferdam", authority.as_bytes())?;
+                file.write_all(&store.finish())
             }
         })
     }

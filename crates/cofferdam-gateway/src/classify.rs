@@ -18,6 +18,9 @@ use crate::{Connection, Gateway, Place, http, passthrough, refuse, relay};
 const SERVER_FIRST: Duration = Duration::from_millis(200);
 /// How long it may be silent where nothing is allowed: after that it is refused, whatever it would have said.
 const REFUSED: Duration = Duration::from_millis(300);
+/// The same where it will speak first, and can be told why: at the ports of HTTP. A slow one (a JVM that starts on a busy
+/// machine) must not be taken for one that waits.
+const REFUSED_WITH_WORDS: Duration = Duration::from_secs(10);
 /// How long it may be silent otherwise: programs connect ahead of need.
 const SILENT: Duration = Duration::from_secs(300);
 /// How long the beginning of a word may stay one.
@@ -68,6 +71,7 @@ pub(crate) async fn serve(
     let patience = match raw {
         Some(_) => SERVER_FIRST,
         None if requests => SILENT,
+        None if matches!(place.port, 80 | 443) => REFUSED_WITH_WORDS,
         None => REFUSED,
     };
     let said = timeout(patience, spoken(&stream)).await;

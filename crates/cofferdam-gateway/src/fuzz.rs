@@ -13,7 +13,7 @@ use crate::{classify, dns, names, passthrough};
 pub fn dns(query: &[u8]) {
     for stream in [false, true] {
         let mut asked = 0;
-        let mut names = names::Names::after(0);
+        let mut names = names::Names::new(&[], 0);
         let answer = dns::respond(query, stream, |name| {
             asked += 1;
             names.look_up(name)

@@ -185,7 +185,7 @@ pub(crate) async fn run(
     let handle = Handle::new(Rc::clone(&ledger));
     let gateway = Rc::new(Gateway {
         policy: RefCell::new(Rc::new(Policy::new([Layer { rules: settings.rules }]))),
-        names: RefCell::new(Names::after(settings.before.names)),
+        names: RefCell::new(Names::new(&settings.names, settings.before.names)),
         outside: Outside::new(&settings.proxy)?,
         owners: Owners::new(sockets.diag),
         ledger,

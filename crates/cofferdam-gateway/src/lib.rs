@@ -39,6 +39,7 @@ pub use authority::Authority;
 pub use error::GatewayError;
 pub use gateway::{Gateway, serve};
 pub use handle::Handle;
+pub use names::{first_addresses, is_synthetic};
 pub use place::{Connection, Place};
 pub use settings::{Before, Settings, Sockets};
 pub use wire::{Hear, Kept, Ledger, Say};

@@ -61,6 +61,8 @@ struct Entry {
     /// When an answer held it last.
     answered: Instant,
     open: u32,
+    /// Whether it was looked up.
+    asked: bool,
 }
 
 /// Keeps a name's addresses while a connection to it is open.
@@ -76,16 +78,24 @@ impl Drop for Held<'_> {
 }
 
 impl Names {
-    /// Where so many names have been given addresses already, by tables that are gone: programs may keep those still.
-    pub(crate) fn after(names: u64) -> Names {
-        let mut table = Names::bounded(NAMES);
-        table.last = (names % u64::from(LAST)) as u32;
-        let given = u32::try_from(names).unwrap_or(LAST).min(LAST);
-        table.fresh = LAST - given;
+    /// With `first` at the first addresses for good, as [`first_addresses`] says. Where so many names have been given
+    /// addresses `before`, by tables that are gone, programs may keep those still.
+    pub(crate) fn new(first: &[String], before: u64) -> Names {
+        let mut names = Names::bounded(NAMES);
+        for name in first.iter().take(NAMES / 2) {
+            if let Some((Synthetic { v4, .. }, true)) = names.look_up(name)
+                && let Some(entry) = index(v4.into()).and_then(|index| names.by_index.get_mut(&index))
+            {
+                (entry.asked, entry.open) = (false, 1);
+                names.idle.remove(&entry.used);
+            }
+        }
+        let given = u32::try_from(before).unwrap_or(LAST).min(names.fresh);
         let until = Instant::now() + KEPT;
-        // The earliest first: the one behind the fresh ones.
-        table.resting = (0..given).map(|n| (until, (table.last + table.fresh + n) % LAST + 1)).collect();
-        table
+        names.resting = (1..=given).map(|n| (until, names.last + n)).collect();
+        names.last += given;
+        names.fresh -= given;
+        names
     }
 
     fn bounded(most: usize) -> Names {
@@ -101,16 +111,17 @@ impl Names {
         }
     }
 
-    /// The addresses of a name, which is in the form that policy compares; whether it is new. `None` where all that are
-    /// known have open connections, or all addresses have been given out just now.
+    /// The addresses of a name, which is in the form that policy compares; whether it is asked for the first time. `None`
+    /// where all that are known have open connections, or all addresses have been given out just now.
     pub(crate) fn look_up(&mut self, name: &str) -> Option<(Synthetic, bool)> {
         let now = Instant::now();
         if let Some(&index) = self.by_name.get(name) {
             self.touch(index);
-            if let Some(entry) = self.by_index.get_mut(&index) {
+            let asked = self.by_index.get_mut(&index).is_none_or(|entry| {
                 entry.answered = now;
-            }
-            return Some((Synthetic::of(index), false));
+                std::mem::replace(&mut entry.asked, true)
+            });
+            return Some((Synthetic::of(index), !asked));
         }
         let rested = self.resting.front().is_some_and(|(until, _)| *until <= now);
         if self.fresh == 0 && !rested || self.by_name.len() >= self.most && self.idle.is_empty() {
@@ -128,7 +139,8 @@ impl Names {
         };
         self.clock += 1;
         self.by_name.insert(name.into(), index);
-        self.by_index.insert(index, Entry { name: name.into(), used: self.clock, answered: now, open: 0 });
+        let entry = Entry { name: name.into(), used: self.clock, answered: now, open: 0, asked: true };
+        self.by_index.insert(index, entry);
         self.idle.insert(self.clock, index);
         Some((Synthetic::of(index), true))
     }
@@ -171,6 +183,12 @@ impl Names {
     }
 }
 
+/// The addresses, of IPv4 and IPv6, of the name at a place, from 0, among those that a gateway is given at its birth.
+pub fn first_addresses(place: u16) -> [IpAddr; 2] {
+    let Synthetic { v4, v6 } = Synthetic::of(u32::from(place) + 1);
+    [v4.into(), v6.into()]
+}
+
 /// The index of a synthetic address; `None` for any other.
 fn index(address: IpAddr) -> Option<u32> {
     let index = match address {
@@ -181,7 +199,7 @@ fn index(address: IpAddr) -> Option<u32> {
 }
 
 /// Whether an address is of the ranges that stand for names.
-pub(crate) fn is_synthetic(address: IpAddr) -> bool {
+pub fn is_synthetic(address: IpAddr) -> bool {
     index(address).is_some()
 }
 
@@ -195,7 +213,7 @@ mod tests {
 
     #[test]
     fn both_addresses_stand_for_the_name_and_stay() {
-        let names = RefCell::new(Names::after(0));
+        let names = RefCell::new(Names::new(&[], 0));
         let (one, new) = names.borrow_mut().look_up("a.example").unwrap();
         assert!(new);
         let (two, _) = names.borrow_mut().look_up("b.example").unwrap();
@@ -211,17 +229,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_of_the_plan_have_their_addresses_before_they_are_asked_for_and_for_good() {
+        let first: Vec<String> = ["host.cofferdam", "db.example"].map(str::to_owned).to_vec();
+        let names = RefCell::new(Names::new(&first, 7));
+        let of = |name: &str| names.borrow_mut().look_up(name).unwrap();
+        assert_eq!(name_of(&names, first_addresses(1)[0]).as_deref(), Some("db.example"));
+        assert_eq!(name_of(&names, first_addresses(0)[1]).as_deref(), Some("host.cofferdam"));
+        assert!(of("db.example").1, "it was never asked for");
+        assert_eq!(of("db.example"), (Synthetic::of(2), false));
+        assert_eq!(of("other.example"), (Synthetic::of(2 + 7 + 1), true), "behind what an earlier table gave out");
+        for n in 0..NAMES {
+            names.borrow_mut().look_up(&format!("n{n}.example")).unwrap();
+        }
+        assert_eq!(name_of(&names, first_addresses(1)[0]).as_deref(), Some("db.example"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_an_earlier_table_gave_out_means_nothing_else_at_first() {
-        let mut earlier = Names::after(0);
+        let mut earlier = Names::new(&[], 0);
         let old: Vec<Synthetic> = ["a.example", "b.example"].map(|name| earlier.look_up(name).unwrap().0).to_vec();
-        let names = RefCell::new(Names::after(2));
+        let names = RefCell::new(Names::new(&[], 2));
         assert!(!old.contains(&names.borrow_mut().look_up("c.example").unwrap().0));
         assert_eq!(name_of(&names, old[1].v4.into()), None);
-        let mut wrapped = Names::after(u64::from(LAST) + 1);
+        let mut wrapped = Names::new(&[], u64::from(LAST));
         assert_eq!(wrapped.look_up("d.example"), None, "programs may keep any of them");
         tokio::time::advance(KEPT).await;
-        assert_eq!(wrapped.look_up("d.example").unwrap().0, old[1]);
+        assert_eq!(wrapped.look_up("d.example").unwrap().0, old[0]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::Authority;
 pub struct Settings {
     /// The run.
     pub run: RunId,
+    /// Names that have addresses from the start, at the places of [`crate::first_addresses`].
+    pub names: Vec<String>,
     /// What the gateways that the run had before gave out.
     pub before: Before,
     /// The rules of policy, in the order in which they are asked.

@@ -1,11 +1,13 @@
 //! From places to a policy: which files are read, and which of them count.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::change::Digest;
 
 use crate::decide::{Layer, Policy};
 use crate::file::{self, FileError, IN_PROJECT};
+use crate::packages::Ecosystem;
 use crate::rule::LayerKind;
 use crate::schema::{Parsed, parse};
 use crate::source::Source;
@@ -117,6 +119,11 @@ impl Layers {
     pub fn counting(&self) -> impl Iterator<Item = &LayerFile> {
         let project = self.project.as_ref().filter(|_| matches!(self.state, ProjectState::Trusted));
         self.person.iter().chain(project)
+    }
+
+    /// Whose registries a run may reach while it resolves: those of all files that count.
+    pub fn registries(&self) -> BTreeSet<Ecosystem> {
+        self.counting().flat_map(|file| file.parsed.registries.iter().copied()).collect()
     }
 
     /// Why the project's layer contributes nothing, in one line; `None` where it counts or is not there.

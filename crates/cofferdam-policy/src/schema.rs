@@ -1,5 +1,6 @@
 //! From a file's text to rules: one pass that finds everything that is wrong, not only the first.
 
+mod packages;
 mod rule;
 mod walk;
 
@@ -9,6 +10,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Class, Diagnostic};
+use crate::packages::Ecosystem;
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
 use walk::Walk;
@@ -21,6 +23,8 @@ pub const VERSION: i64 = 1;
 pub struct Parsed {
     /// The rules that are in order. Where there are errors they are not all, and none of them may count.
     pub rules: Vec<Rule>,
+    /// Whose registries a run may reach while it resolves.
+    pub registries: Vec<Ecosystem>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -30,6 +34,7 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
     let rules = file(&mut walk, document.get_ref(), layer);
+    let registries = packages::registries(&mut walk, document.get_ref());
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -42,11 +47,11 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, diagnostics }
+    Parsed { rules, registries, diagnostics }
 }
 
 fn file(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
-    walk.known(table, &["version", "network"], "a policy file");
+    walk.known(table, &["version", "network", "packages"], "a policy file");
     version(walk, table);
     let Some((network, _)) = walk.table(table, "network") else { return Vec::new() };
     walk.known(network, &["allow"], "`[network]`");

@@ -5,6 +5,7 @@
 
 mod argv;
 pub mod blame;
+pub mod document;
 mod error;
 mod event_line;
 pub mod export;
@@ -14,7 +15,7 @@ mod filter;
 pub mod fuzz;
 mod heads;
 pub mod index;
-mod network;
+pub mod network;
 mod page;
 mod parse;
 mod shell;

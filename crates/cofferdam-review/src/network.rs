@@ -1,8 +1,20 @@
 //! What the network's events say, in a line each, safe for a terminal.
 
-use cofferdam_core::event::{HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
+use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup};
+use cofferdam_policy::host::in_authority;
 
 use crate::text::{counted, duration, one_line, size};
+
+/// Whichever of them it is; `None` for any other event.
+pub fn says(what: &EventKind) -> Option<String> {
+    Some(match what {
+        EventKind::NetLookup(lookup) => format!("looked up {}", looked_up(lookup)),
+        EventKind::NetConnect(connect) => format!("connected to {}", connected(connect)),
+        EventKind::NetDenied(event) => denied(event),
+        EventKind::HttpExchange(exchange) => exchanged(exchange),
+        _ => return None,
+    })
+}
 
 /// A look-up.
 pub fn looked_up(lookup: &NetLookup) -> String {
@@ -33,7 +45,11 @@ pub fn connected(connect: &NetConnect) -> String {
 /// A refusal.
 pub fn denied(denied: &NetDenied) -> String {
     let what = match (&denied.method, &denied.path) {
-        (Some(method), Some(path)) => format!("{method} {}://{}:{}{path}", denied.scheme, denied.host, denied.port),
+        (Some(method), Some(path)) => {
+            let usual = matches!((denied.scheme.as_str(), denied.port), ("https", 443) | ("http", 80));
+            let port = if usual { String::new() } else { format!(":{}", denied.port) };
+            format!("{method} {}://{}{port}{path}", denied.scheme, in_authority(&denied.host))
+        }
         _ => format!("{} {}:{}", denied.scheme, denied.host, denied.port),
     };
     one_line(format!("denied {what}: {} ({})", denied.detail, denied.reason).as_bytes())

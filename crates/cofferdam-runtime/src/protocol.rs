@@ -1,6 +1,6 @@
 //! What the client and the monitor say to each other.
 
-use cofferdam_core::event::{RunEnded, TestResult};
+use cofferdam_core::event::{NetworkTotals, RunEnded, TestResult};
 use cofferdam_core::{Bytes, RunId};
 use cofferdam_enclosure::EnclosureError;
 use serde::{Deserialize, Serialize};
@@ -86,14 +86,10 @@ pub struct Summary {
 /// What the end of a run says of its network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NetworkSummary {
-    /// Requests that were let out.
-    pub requests: u64,
-    /// Connections that were let out.
-    pub connections: u64,
-    /// Different hosts among them.
+    /// As `run.ended` has them.
+    pub totals: NetworkTotals,
+    /// Different hosts that connections went to.
     pub hosts: u64,
-    /// What was denied, each time counted.
-    pub denials: u64,
     /// What was denied, each host, port and reason once, in the order in which they came; bounded.
     pub denied: Vec<Denied>,
 }

@@ -101,6 +101,9 @@ pub struct Options {
     /// What the host is allowed for, in a few words: one for each --allow in their order, or one for all
     #[arg(id = "purposes", long = "purpose", value_name = "TEXT", requires = "allow")]
     pub purposes: Vec<String>,
+    /// Let it read from the package registries that policy names, as your clients are configured to
+    #[arg(long)]
+    pub resolve: bool,
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,

@@ -14,7 +14,7 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
-pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
+pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
@@ -211,6 +211,9 @@ pub struct RunEnded {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What left and what did not; absent where nothing tried to, and in logs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkTotals>,
 }
 
 /// Why a run is over.

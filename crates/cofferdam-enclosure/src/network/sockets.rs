@@ -68,6 +68,7 @@ fn tcp(address: IpAddr) -> rustix::io::Result<OwnedFd> {
 pub(super) fn at(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(family(address.ip()), SocketType::STREAM, FLAGS, None)?;
     if address.is_ipv6() {
+        set_ipv6_v6only(&socket, true)?;
         // For IPv4 the local route is enough.
         set_ipv6_freebind(&socket, true)?;
     }

@@ -55,6 +55,7 @@ impl World {
         };
         let settings = Settings {
             run: RunId::from_random([7; 12]),
+            names: Vec::new(),
             before: Before::default(),
             rules: rules(policy),
             authority: Authority::generate().unwrap(),

@@ -41,6 +41,7 @@ impl Birth {
         rules.extend_from_slice(added);
         let settings = Settings {
             run: plan.run.clone(),
+            names: plan.network.names.clone(),
             before,
             rules,
             authority,

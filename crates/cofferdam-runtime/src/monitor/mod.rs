@@ -7,6 +7,7 @@ mod cast;
 mod commands;
 mod completeness;
 mod control;
+mod datagrams;
 mod ending;
 mod files;
 mod hearing;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, Statement};
 use cofferdam_core::plan::Stdio;
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, NetworkTier, Received, Renames, Report};
 use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -224,11 +225,11 @@ impl Monitor {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
         let mut statement = Statement::default();
+        let network = self.outlet.as_mut().and_then(|outlet| outlet.summary(commands.datagrams()));
         let totals = commands.finish(recorder, &mut statement)?;
         self.run.plan.notes.extend(commands.notes());
-        let (mut summary, sync) =
-            settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
-        summary.network = self.outlet.as_mut().and_then(Outlet::summary);
+        let counted = settle::Counted { totals, tests: commands.tests(), network };
+        let (summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), counted, statement)?;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
         // Where this fails there is no client left to tell.
@@ -266,6 +267,9 @@ impl Monitor {
             recorder.capture.set_view(view);
         }
         if let Some(commands) = &mut self.commands {
+            if matches!(network.tier, NetworkTier::None(_)) {
+                commands.without_routes();
+            }
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }
@@ -324,6 +328,7 @@ impl Monitor {
             }
             // After the notices: whose connection it is, is known by then.
             if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
+                outlet.refused(commands.refused(), recorder)?;
                 outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie))?;
             }
             if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {

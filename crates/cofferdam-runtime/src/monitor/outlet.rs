@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
+use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect, NetDenied};
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
 use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
@@ -211,6 +211,20 @@ impl Outlet {
         Ok(())
     }
 
+    /// Records what the kernel refused, each with its cause.
+    pub(super) fn refused(
+        &mut self,
+        refused: Vec<(u64, NetDenied)>,
+        recorder: &mut Recorder,
+    ) -> Result<(), RecordError> {
+        for (exec, denied) in refused {
+            let what = EventKind::NetDenied(denied);
+            self.traffic.take(&what);
+            recorder.append(Some((exec, Link::Socket)), what)?;
+        }
+        Ok(())
+    }
+
     /// Lets a rule apply too from now on.
     pub(super) fn allow(&mut self, rule: serde_json::Value, recorder: &mut Recorder) -> Result<Reply, RecordError> {
         let parsed: Rule = match serde_json::from_value(rule.clone()) {
@@ -274,9 +288,9 @@ impl Outlet {
         Ok(())
     }
 
-    /// What left and what did not.
-    pub(super) fn summary(&mut self) -> Option<NetworkSummary> {
-        self.traffic.finish()
+    /// What left and what did not; so many datagrams did not, where that is known.
+    pub(super) fn summary(&mut self, datagrams: Option<u64>) -> Option<NetworkSummary> {
+        self.traffic.finish(datagrams)
     }
 
     /// What the person is to know.

@@ -3,10 +3,12 @@
 mod accounts;
 mod environment;
 mod identity;
+mod listeners;
 mod names;
 mod policy;
 mod project;
 mod proxy;
+mod registries;
 mod sockets;
 mod system;
 mod toolchains;
@@ -19,7 +21,7 @@ use cofferdam_core::{Bytes, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
-pub use policy::{allowed_hosts, trust_store};
+pub use policy::{allowed_hosts, resolving, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use proxy::of_host as proxy;
@@ -79,6 +81,8 @@ pub struct Request {
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// Whether it may read from the registries that policy names.
+    pub resolve: bool,
 }
 
 /// Why no plan could be made.
@@ -87,8 +91,8 @@ pub enum PlanError {
     /// The directory cannot be a project.
     #[error(transparent)]
     Project(#[from] ProjectError),
-    /// The toolchain table shipped with the program is broken.
-    #[error("the toolchain table does not read: {0}")]
+    /// A table shipped with the program is broken.
+    #[error("a table of this program does not read: {0}")]
     Table(serde_json::Error),
     /// What listens on this host is not known, so that it cannot be hidden.
     #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
@@ -96,6 +100,9 @@ pub enum PlanError {
     /// What may leave is not known.
     #[error(transparent)]
     Policy(#[from] LayersError),
+    /// There is nothing to resolve from.
+    #[error("--resolve: policy names no registries")]
+    NoRegistries,
     /// A rule of policy does not serialise.
     #[error("a rule of policy cannot be written into the plan: {0}")]
     Rule(serde_json::Error),
@@ -121,7 +128,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let rules = policy::rules(&request.person_policy, &root, store, request.allow.clone(), &mut notes)?;
+    let rules = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -142,9 +149,12 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let git = identity::git_config(host);
     mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
     mounts.extend(stores.mounts);
+    let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
+    mounts.extend(java);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
         run,
@@ -161,10 +171,10 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             stdio: request.stdio,
             processes: request.processes,
             privileged_caller: host.uid == 0,
-            listen: Vec::new(),
+            listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots },
+        network: NetworkPlan { rules, roots: stores.roots, names: taken.names },
         record_typing: request.record_typing,
         from: None,
         notes,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::plan::NetworkPlan;
-use cofferdam_policy::layers::LayersError;
-use cofferdam_policy::{Layer, Layers, Places, Rule, TrustStore};
+use cofferdam_policy::{Layers, Places, Rule, TrustStore};
 use serde::Deserialize;
 
+use super::{Host, PlanError, Request, registries};
 use crate::store::Store;
 
 /// The records of which content of a project's policy the person trusts.
@@ -19,18 +19,34 @@ pub fn trust_store(store: &Store) -> TrustStore {
 /// The rules that apply to a run in a project, in the order in which they are asked.
 ///
 /// # Errors
-/// Where a file that counts cannot be read or has errors.
+/// Where a file that counts cannot be read or has errors; where it is to resolve and policy names no registries.
 pub(super) fn rules(
-    person: &Path,
+    host: &Host,
     project: &Path,
     store: &Store,
-    allow: Layer,
+    request: &Request,
     notes: &mut Vec<String>,
-) -> Result<Vec<Rule>, LayersError> {
-    let places = Places { person: person.to_owned(), project: project.to_owned(), trust: trust_store(store) };
-    let layers = Layers::read(&places)?;
+) -> Result<Vec<Rule>, PlanError> {
+    let (person, project) = (request.person_policy.clone(), project.to_owned());
+    let layers = Layers::read(&Places { person, project, trust: trust_store(store) })?;
     notes.extend(layers.left_out());
-    Ok(layers.policy(allow)?.rules().to_vec())
+    let mut asked = request.allow.clone();
+    if request.resolve {
+        asked.rules.extend(resolving(host, &layers, notes)?);
+    }
+    Ok(layers.policy(asked)?.rules().to_vec())
+}
+
+/// The rules by which a run that resolves reaches registries.
+///
+/// # Errors
+/// Where policy names none.
+pub fn resolving(host: &Host, layers: &Layers, notes: &mut Vec<String>) -> Result<Vec<Rule>, PlanError> {
+    let ecosystems = layers.registries();
+    if ecosystems.is_empty() {
+        return Err(PlanError::NoRegistries);
+    }
+    registries::rules(host, &ecosystems, notes).map_err(PlanError::Table)
 }
 
 /// How many hosts the rules of a plan allow something; a pattern counts as one.
@@ -105,7 +121,7 @@ mod tests {
         );
         let network = NetworkPlan {
             rules: rules.iter().map(|rule| serde_json::to_value(rule).unwrap()).collect(),
-            roots: Vec::new(),
+            ..NetworkPlan::default()
         };
         let now = Timestamp::now();
         assert_eq!(allowed_hosts(&network, now), 2);

@@ -73,7 +73,7 @@ pub fn state(run: &Run) -> Result<&'static str, Failure> {
 }
 
 fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
-    let mut table = vec![["RUN", "AGENT", "STARTED", "STATE", "EXIT", "CHANGED"].map(str::to_owned).to_vec()];
+    let mut table = vec![["RUN", "AGENT", "STARTED", "STATE", "EXIT", "CHANGED", "DENIED"].map(str::to_owned).to_vec()];
     if projects {
         table[0].push("PROJECT".to_owned());
     }
@@ -87,6 +87,7 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
             row.state.to_owned(),
             ended.map_or("-".to_owned(), outcome),
             ended.map_or("-".to_owned(), changed),
+            ended.and_then(|ended| ended.network).map_or("-".to_owned(), |network| network.denied.to_string()),
         ];
         if projects {
             cells.push(output::visible(&record.project.0));

@@ -1,17 +1,19 @@
 //! `coffer run` and `coffer shell`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cofferdam_core::event::{EndReason, RunEnded};
 use cofferdam_core::plan::{Purpose, RunPlan};
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_policy::Layer;
 use cofferdam_policy::option::command_line;
+use cofferdam_policy::{Ecosystem, Layer, Layers, Places, Policy};
 use cofferdam_runtime::from::go_on_from;
-use cofferdam_runtime::plan::{Host, Request, allowed_hosts, proxy, resolve};
+use cofferdam_runtime::plan::{Host, PlanError, Request, allowed_hosts, proxy, resolve, resolving, trust_store};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{NetworkSummary, Summary};
 use cofferdam_runtime::secrets;
+use cofferdam_runtime::store::Store;
 
 use super::Answer;
 use crate::cli::{Options, OriginArgs, RunArgs, ShellArgs};
@@ -57,8 +59,9 @@ fn start(
         record_typing: !options.no_record_typing,
         person_policy: crate::host::person_policy(host),
         allow: allowed(options)?,
+        resolve: options.resolve,
     };
-    let mut plan = resolve(host, &store, &request)?;
+    let mut plan = resolve(host, &store, &request).map_err(no_plan)?;
     if let Some(cwd) = &origin.cwd {
         plan.enclosure.cwd = cwd.as_path().into();
     }
@@ -83,7 +86,10 @@ fn start(
     voice.begin(host, &plan);
     let outcome = run::follow(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
     match outcome {
-        Outcome::Ended(summary) => {
+        Outcome::Ended(mut summary) => {
+            if let (Some(network), false) = (&mut summary.network, options.resolve) {
+                point_to_resolve(network, host, &plan, &store, request.person_policy);
+            }
             voice.end(&summary)?;
             Ok(status(&summary.ended))
         }
@@ -99,6 +105,36 @@ fn start(
                 "the real tree is untouched; coffer list shows the run, coffer diff {} what it left",
                 plan.run.short()
             ))),
+    }
+}
+
+/// Why there is no plan, and what to do.
+pub(super) fn no_plan(error: PlanError) -> Failure {
+    let words: Vec<String> = Ecosystem::ALL.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let next = matches!(error, PlanError::NoRegistries).then(|| {
+        format!(
+            "say in your policy file whose it may be, as in `[packages] registries = [\"npm\"]`: known are {}",
+            words.join(", ")
+        )
+    });
+    let failure = Failure::new(error);
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+/// Where what was denied is a registry that policy names, says so instead of proposing a rule.
+fn point_to_resolve(network: &mut NetworkSummary, host: &Host, plan: &RunPlan, store: &Store, person: PathBuf) {
+    let places = Places { person, project: plan.project.as_path().to_owned(), trust: trust_store(store) };
+    let rules = Layers::read(&places).map_err(PlanError::from).and_then(|l| resolving(host, &l, &mut Vec::new()));
+    // The run is over: what cannot be read now only leaves the other proposal standing.
+    let Ok(rules) = rules else { return };
+    let policy = Policy::new([Layer { rules }]);
+    for denied in &mut network.denied {
+        if policy.may_any(&denied.host, Timestamp::now()) {
+            denied.allow = Some("it is a package registry that your policy names: coffer run --resolve …".to_owned());
+        }
     }
 }
 
@@ -212,13 +248,17 @@ const DENIALS: usize = 3;
 fn network_lines(network: &NetworkSummary) -> Vec<String> {
     let mut parts = Vec::new();
     let hosts = output::counted(network.hosts, "host");
-    if network.requests > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.requests, "request")));
-    } else if network.connections > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.connections, "connection")));
+    let totals = &network.totals;
+    if totals.requests > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.requests, "request")));
+    } else if totals.connections > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.connections, "connection")));
     }
-    if network.denials > 0 {
-        parts.push(format!("{} denied", network.denials));
+    if totals.denied > 0 {
+        parts.push(format!("{} denied", totals.denied));
+    }
+    if let Some(datagrams @ 1..) = totals.datagrams {
+        parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
     }
     let mut out = vec![format!("  network     {}", parts.join(", "))];
     for denied in network.denied.iter().take(DENIALS) {

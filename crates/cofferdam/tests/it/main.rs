@@ -33,6 +33,7 @@ mod prompts;
 mod reading;
 mod rename;
 mod rerun;
+mod resolve;
 mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
@@ -41,4 +42,5 @@ mod store;
 mod support;
 mod terminal;
 mod toolchains;
+mod traffic;
 mod undo;

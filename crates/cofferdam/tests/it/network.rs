@@ -134,7 +134,7 @@ fn without_nftables_or_routing_rules_nothing_leaves_either() {
     for (protocol, refusal) in [(NETFILTER, "Connection refused"), (ROUTE, "Network is unreachable")] {
         for (way, refusal) in [("tcp", refusal), ("udp", "Network is unreachable")] {
             let mut command = scene.program(scene.outside.join("hostile"));
-            command.args(["without-netlink", protocol, coffer, "run", "--", "./hostile", way, "1.1.1.1:443", "x"]);
+            command.args(["without-netlink", protocol, coffer, "run", "--", "./hostile", way, "1.1.1.1:4443", "x"]);
             let got = crate::support::scene::finish(command, b"");
             assert_eq!(
                 got.out().trim(),

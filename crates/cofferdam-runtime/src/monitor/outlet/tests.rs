@@ -283,7 +283,7 @@ fn a_hundred_thousand_hostile_words_make_no_other_events_and_nothing_grows() {
     assert!(gateways > 10_000 && book.kept.get() > 1_000, "{gateways} {}", book.kept.get());
     assert!(book.causes.iter().all(|cause| *cause == 70), "a cause that is nobody's");
     // What the person is told of it is bounded.
-    let summary = outlet.summary().unwrap();
+    let summary = outlet.summary(None).unwrap();
     assert!(summary.denied.len() <= 256 && summary.hosts <= 256);
 }
 

@@ -13,6 +13,8 @@ const SYNTHETIC: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 const SYNTHETIC_6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc0ff, 0xee00, 0, 0, 0, 0, 1));
 /// Port of the discard service.
 const DISCARD: u16 = 9;
+/// A port at which connections arrive only where all are redirected.
+const OTHER: u16 = 8443;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is answered without anybody being asked.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -35,13 +37,13 @@ pub fn datagrams() -> Check {
 pub fn arrives() -> Vec<Check> {
     [("TCP arrives at the gateway", SYNTHETIC), ("TCP over IPv6 arrives at the gateway", SYNTHETIC_6)]
         .map(|(name, address)| {
-            let tried = TcpStream::connect_timeout(&SocketAddr::new(address, 443), PATIENCE);
+            let tried = TcpStream::connect_timeout(&SocketAddr::new(address, OTHER), PATIENCE);
             if address.is_ipv6() && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
                 return Check::new(name, true, "this machine has no IPv6");
             }
             let mut check = Check::new(name, tried.is_ok(), told(&tried));
             check.fix = Some(
-                "nothing leaves, and nothing that policy allows arrives either: the kernel needs nf_tables with NAT \
+                "nothing leaves, and of what policy allows only some arrives (docs/network.md, known limits): the kernel needs nf_tables with NAT \
                  (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_REDIR; as root: modprobe nft_redir nft_chain_nat) and \
                  routing rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES)"
                     .to_owned(),
@@ -54,7 +56,8 @@ pub fn arrives() -> Vec<Check> {
 fn told(tried: &io::Result<TcpStream>) -> String {
     match tried {
         Ok(_) => "redirected by nftables".to_owned(),
-        Err(e) if e.kind() == ErrorKind::ConnectionRefused => "refused: routed, but not redirected".to_owned(),
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => "refused: only ports below 1024 that policy names (80 and 443 always), and others of hosts without `*`, arrive"
+                .to_owned(),
         Err(e) => e.to_string(),
     }
 }

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Explanation, Layers, Request, Target, explain as explained};
+use cofferdam_policy::{Explanation, Layer, Layers, Request, Target, explain as explained};
+use cofferdam_runtime::plan::resolving;
 
 use super::Read;
 use super::listing::{facts, place};
@@ -21,6 +22,9 @@ pub struct ExplainArgs {
     /// The method, in any case (default: GET for a URL)
     #[arg(long, short, value_name = "METHOD")]
     pub(in crate::commands) method: Option<String>,
+    /// Decide for a run with --resolve
+    #[arg(long)]
+    pub(in crate::commands) resolve: bool,
     /// Print facts as JSON
     #[arg(long)]
     pub(in crate::commands) json: bool,
@@ -28,7 +32,7 @@ pub struct ExplainArgs {
 
 /// Decides and explains.
 pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
-    let Read { host, places, layers, policy } = super::read()?;
+    let Read { host, places, layers, policy } = super::read(args.resolve)?;
     let target = Target::parse(&args.target)?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
     let request = Request {
@@ -40,8 +44,12 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
         now: Timestamp::now(),
     };
     let explanation = explained(&policy, &request);
+    // Quietly: what cannot be a rule is not what was asked about.
+    let resolving = resolving(&host, &layers, &mut Vec::new()).and_then(|rules| Ok(layers.policy(Layer { rules })?));
+    let resolves =
+        !explanation.decision.allowed && resolving.is_ok_and(|policy| explained(&policy, &request).decision.allowed);
     if args.json {
-        output::json(&as_json(&request, &explanation, &layers))?;
+        output::json(&as_json(&request, &explanation, resolves, &layers))?;
     } else {
         let person = super::short(&places.person, &places.project, &host);
         let file = if layers.person.is_some() {
@@ -54,14 +62,14 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             &explanation,
             colour.stdout(),
             |rule| place(rule, &places.project, &host),
-            &file,
+            (!resolves).then_some(&*file),
         ))?;
         super::say_left_out(&layers);
     }
     Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
 }
 
-fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers) -> serde_json::Value {
+fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, resolves: bool, layers: &Layers) -> serde_json::Value {
     let decision = &explanation.decision;
     serde_json::json!({
         "request": {
@@ -80,6 +88,7 @@ fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers
             "differs": near.differs,
         })).collect::<Vec<_>>(),
         "proposal": explanation.rule,
+        "resolves": resolves,
         "left_out": layers.left_out(),
     })
 }
@@ -89,7 +98,7 @@ fn human(
     explanation: &Explanation<'_>,
     colour: bool,
     place: impl Fn(&cofferdam_policy::Rule) -> String,
-    file: &str,
+    file: Option<&str>,
 ) -> String {
     let safe = |text: &str| output::visible(text.as_bytes());
     let decision = &explanation.decision;
@@ -106,6 +115,9 @@ fn human(
             text.push_str(&format!("             {}\n", safe(line)));
         }
     }
+    let Some(file) = file else {
+        return text + "\nIt is a package registry that your policy names: a run with --resolve may read from it.\n\n";
+    };
     if let Some(rule) = &explanation.rule {
         // Every line is made of words in their compared form; what came from the person is quoted as TOML.
         let rule: String = rule.lines().map(|line| format!("{}\n", safe(line))).collect();

@@ -12,6 +12,9 @@ use crate::output::{self, Colour};
 /// `coffer policy show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
+    /// With what a run with --resolve may reach besides
+    #[arg(long)]
+    resolve: bool,
     /// Print facts as JSON
     #[arg(long)]
     json: bool,
@@ -19,7 +22,7 @@ pub struct ShowArgs {
 
 /// Shows the rules of all layers that count.
 pub fn show(args: &ShowArgs, colour: Colour) -> Answer {
-    let Read { host, places, layers, policy } = super::read()?;
+    let Read { host, places, layers, policy } = super::read(args.resolve)?;
     let now = Timestamp::now();
     if args.json {
         output::json(&serde_json::json!({

@@ -37,10 +37,6 @@ fn events(scene: &Scene, kind: &str) -> Vec<Value> {
     all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|e| e["kind"] == kind).collect()
 }
 
-fn reasons(scene: &Scene) -> Vec<String> {
-    events(scene, "net.denied").iter().map(|e| e["data"]["reason"].as_str().unwrap().to_owned()).collect()
-}
-
 /// The evidence is whole.
 fn verifies(scene: &Scene) {
     let mut command = scene.coffer();
@@ -230,8 +226,6 @@ fn requests_hidden_in_requests_do_not_reach_the_server() {
         }
     }
     assert!(server.heard().len() > before + 5, "what is allowed went through: {:?}", server.heard());
-    let denied = reasons(&scene);
-    assert!(denied.is_empty() || denied.iter().all(|reason| !reason.is_empty()));
 }
 
 #[test]
@@ -333,11 +327,11 @@ fn hostile_words_of_the_network_do_nothing_to_whoever_reads_them() {
     let words = [
         format!("GET /{evil} HTTP/1.1\\r\\nHost: {place}\\r\\nX-Evil: {evil}\\r\\n\\r\\n"),
         format!("GET /ok HTTP/1.1\\r\\nHost: {place}\\r\\nUser-Agent: a\\xe2\\x80\\xaeb\\xc2\\x9b2J\\r\\n\\r\\n"),
-        format!("GET /ok HTTP/1.1\\r\\nHost: evil\\xe2\\x80\\xaegpj.example\\r\\n\\r\\n"),
+        "GET /ok HTTP/1.1\\r\\nHost: evil\\xe2\\x80\\xaegpj.example\\r\\n\\r\\n".to_owned(),
         format!("GET /x\\xe2\\x80\\xaegpj\\xc2\\x9b2J HTTP/1.1\\r\\nHost: {place}\\r\\n\\r\\n"),
         format!("{} / HTTP/1.1\\r\\nHost: {place}\\r\\n\\r\\n", "E".repeat(16)),
         format!("GET /%1b%5d0;pwned%07%0aforged HTTP/1.1\\r\\nHost: {place}\\r\\nConnection: close\\r\\n\\r\\n"),
-        format!("\\x16\\x03\\x01\\0\\x05\\x1b[91m"),
+        "\\x16\\x03\\x01\\0\\x05\\x1b[91m".to_owned(),
     ];
     for word in &words {
         attack(&scene, &[&place], &["talk", &place, word]);

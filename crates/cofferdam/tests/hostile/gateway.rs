@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
     Some(match (name, args) {
         ("talk", [to, words @ ..]) => talk(to, words),
-        ("dns", [words @ ..]) => dns(words),
-        ("dns-stream", [words @ ..]) => dns_stream(words),
+        ("dns", words) => dns(words),
+        ("dns-stream", words) => dns_stream(words),
         ("dns-flood", [count, suffix]) => number(count).and_then(|count| dns_flood(count, suffix)),
         ("denied-flood", [count, path]) => number(count).and_then(|count| denied_flood(count, path)),
         ("half-open", [count, beginning, to, request]) => {

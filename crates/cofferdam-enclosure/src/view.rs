@@ -148,7 +148,7 @@ impl View {
 
     fn hide(&mut self, target: &Bytes, directory: bool) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat2(&self.root, relative(target), flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        match open_in(&self.root, relative(target), flags, ResolveFlags::IN_ROOT) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()), // not in the view: nothing to hide
             other => drop(other?),
         }
@@ -229,11 +229,10 @@ impl View {
     fn attach(&self, tree: &OwnedFd, target: &Bytes) -> io::Result<()> {
         let path = relative(target);
         let find = || {
-            openat2(
+            open_in(
                 &self.root,
                 if path == Path::new("") { Path::new(".") } else { path },
                 OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
                 ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             )
         };
@@ -268,17 +267,17 @@ impl View {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let mut so_far = std::path::PathBuf::new();
-        let mut current = openat2(&self.root, ".", flags, Mode::empty(), resolve)?;
+        let mut current = open_in(&self.root, Path::new("."), flags, resolve)?;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
             so_far.push(name);
-            current = match openat2(&self.root, &so_far, flags, Mode::empty(), resolve) {
+            current = match open_in(&self.root, &so_far, flags, resolve) {
                 Err(Errno::NOENT) => {
                     match mkdirat(&current, name, Mode::from_raw_mode(0o755)) {
                         Err(Errno::EXIST) => {}
                         other => other?,
                     }
-                    openat2(&self.root, &so_far, flags, Mode::empty(), resolve)?
+                    open_in(&self.root, &so_far, flags, resolve)?
                 }
                 other => other?,
             };
@@ -334,6 +333,21 @@ impl View {
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).doing(Step::Pivot, doing)?;
         rustix::process::chdir("/").doing(Step::Pivot, doing)?;
         set_attributes(self.root.as_fd(), RDONLY, false).doing(Step::Pivot, doing)
+    }
+}
+
+/// How often a path is looked for in which a `..` could not be followed safely.
+const TRIES: usize = 1000;
+
+/// Opens below a root that `..` and links do not lead out of. While somebody else on the machine renames or mounts, the
+/// kernel cannot vouch for a `..` and says so (EAGAIN of `openat2(2)`): then it is tried again.
+fn open_in(root: &OwnedFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let mut tries = 0..TRIES;
+    loop {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries.next().is_some() => std::thread::yield_now(),
+            other => return other,
+        }
     }
 }
 

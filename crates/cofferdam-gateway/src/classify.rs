@@ -11,6 +11,7 @@ use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::room::Seat;
 use crate::{Connection, Gateway, Place, http, passthrough, refuse, relay};
 
 /// How long a program may be silent where the server may be the one to speak first.
@@ -49,6 +50,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     place: Place,
     connection: Connection,
+    seat: &Rc<Seat>,
 ) -> io::Result<()> {
     let policy = gateway.policy();
     let now = Timestamp::now();
@@ -58,10 +60,11 @@ pub(crate) async fn serve(
     if https.allowed
         && let Some(rule) = https.rule.filter(|rule| rule.tls == Tls::Passthrough)
     {
-        return passthrough::serve(gateway, stream, &place, &connection, rule).await;
+        return passthrough::serve(gateway, stream, &place, &connection, rule, seat).await;
     }
     let raw = tcp.rule.filter(|_| tcp.allowed);
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
+        seat.is_served();
         return relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await;
     }
     let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
@@ -71,8 +74,12 @@ pub(crate) async fn serve(
         None if matches!(place.port, 80 | 443) => REFUSED_WITH_WORDS,
         None => REFUSED,
     };
-    match (timeout(patience, spoken(&stream)).await, raw) {
-        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection).await,
+    let said = timeout(patience, spoken(&stream)).await;
+    if !matches!(said, Ok(Ok(Spoken::Http))) {
+        seat.is_served();
+    }
+    match (said, raw) {
+        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection, seat).await,
         (Ok(Ok(_)) | Err(_), Some(rule)) => {
             relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await
         }
@@ -80,7 +87,8 @@ pub(crate) async fn serve(
         (Err(_), None) if requests => Ok(()),
         (Ok(Ok(_)), None) if requests => refuse::not_http(gateway, stream, &place, &connection).await,
         (Ok(Ok(_)) | Err(_), None) => refuse::tcp(gateway, stream, &place, &connection).await,
-        // It is gone, and has said nothing.
+        // It is gone, and has said nothing: what looks for open doors is evidence.
+        (Ok(Err(_)), None) if !requests => refuse::tcp(gateway, stream, &place, &connection).await,
         (Ok(Err(_)), _) => Ok(()),
     }
 }
@@ -132,6 +140,16 @@ fn look(bytes: &[u8]) -> Spoken {
         [b' ', b'/' | b'*' | b'h' | b'H', ..] if method > 0 => Spoken::Http,
         [b' ', b'[' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z', ..] if bytes.starts_with(b"CONNECT ") => Spoken::Http,
         _ => Spoken::Other,
+    }
+}
+
+/// Whether these first bytes are HTTP's or TLS's; `None` where more are needed.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn speaks_http(bytes: &[u8]) -> Option<bool> {
+    match look(bytes.get(..bytes.len().min(BEGINNING)).filter(|bytes| !bytes.is_empty())?) {
+        Spoken::Http => Some(true),
+        Spoken::Other => Some(false),
+        Spoken::Unclear => None,
     }
 }
 

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::event::EventKind;
@@ -12,7 +11,6 @@ use cofferdam_exchange::{Interceptor, Waiting};
 use cofferdam_policy::{Layer, Policy, Rule};
 use rustls::RootCertStore;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
@@ -25,10 +23,11 @@ use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
 use crate::pipes::Pipes;
 use crate::publish::Published;
+use crate::room::Room;
 use crate::tls::{Leaves, Servers};
 use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
 
-/// Most connections at once; what comes beyond waits in the listener's queue.
+/// Most connections at once; what comes beyond waits in the listener's queue until one that does nothing has made place.
 const CONNECTIONS: usize = 4096;
 /// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups, published ports.
 const OTHER: u64 = 352;
@@ -57,8 +56,8 @@ pub struct Gateway {
     /// Pipes for relayed connections.
     pub(crate) pipes: Pipes,
     connections: Cell<u64>,
-    /// A permit a connection.
-    pub(crate) room: Arc<Semaphore>,
+    /// Where connections have their places.
+    pub(crate) room: Room,
 }
 
 impl Gateway {
@@ -196,7 +195,7 @@ pub(crate) async fn run(
         interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
         pipes: Pipes::new(),
         connections: Cell::new(settings.before.connections),
-        room: Arc::new(Semaphore::new(room)),
+        room: Room::new(room),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
     let mut servers = JoinSet::new();
@@ -233,9 +232,8 @@ pub(crate) async fn run(
     // Everything inside has ended: so do its connections, each with its record.
     servers.shutdown().await;
     published.finish(ENDING).await;
-    let all = u32::try_from(room).unwrap_or(u32::MAX);
     // What has not ended by then the monitor records.
-    let _ = timeout(ENDING, gateway.room.acquire_many(all)).await;
+    let _ = timeout(ENDING, gateway.room.empty()).await;
     Ok(())
 }
 

@@ -15,6 +15,9 @@ mod classify;
 mod confine;
 mod dns;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod handle;
 mod http;
@@ -27,6 +30,7 @@ mod place;
 mod publish;
 mod refuse;
 mod relay;
+mod room;
 mod roots;
 #[cfg(test)]
 mod testing;

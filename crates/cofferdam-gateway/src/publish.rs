@@ -114,16 +114,17 @@ impl Port {
     async fn serve(self, listener: TcpListener, mut stopped: watch::Receiver<()>) -> Result<(), GatewayError> {
         let mut connections = JoinSet::new();
         loop {
-            let (stream, from, room) = tokio::select! {
+            let (stream, from, seat) = tokio::select! {
                 _ = stopped.changed() => break,
                 Some(_) = connections.join_next() => continue,
                 accepted = accept::next(&self.gateway, &listener) => accepted?,
             };
+            seat.is_served();
             let (port, stopped) = (self.clone(), stopped.clone());
             connections.spawn_local(async move {
                 // What cannot be recorded ends with the monitor, which is gone then.
                 let _ = port.connection(stream, from, stopped).await;
-                drop(room);
+                drop(seat);
             });
         }
         drop(listener);

@@ -11,6 +11,9 @@ pub mod decide;
 pub mod diagnostic;
 pub mod explain;
 pub mod file;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub mod layers;
 pub mod method;

@@ -10,6 +10,9 @@ mod error;
 mod event_line;
 pub mod export;
 mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod heads;
 pub mod index;
 pub mod network;

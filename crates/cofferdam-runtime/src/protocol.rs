@@ -48,8 +48,9 @@ pub enum Tell {
     Started,
     /// The command was stopped by this signal.
     Stopped(i32),
-    /// Everything inside has ended and is settled.
-    Ended(Box<Summary>),
+    /// Everything inside has ended and is settled. The [`Summary`] is a memory file that comes with it: what runs inside
+    /// decides how long that is.
+    Ended,
     /// A layer of the boundary could not be set up: there was no run.
     NotEnclosed(EnclosureError),
     /// The run could not be recorded or stored: there was no run.

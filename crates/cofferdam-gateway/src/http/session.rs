@@ -94,6 +94,11 @@ impl Session {
         Ok(permit)
     }
 
+    /// Whether it has a request that is not recorded yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.room.available_permits() < UNRECORDED as usize
+    }
+
     /// A request is let out by this rule.
     pub(crate) fn allowed(&self, rule: &Rule) {
         let mut noted = self.noted.borrow_mut();

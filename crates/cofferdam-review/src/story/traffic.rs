@@ -285,7 +285,8 @@ impl Denial {
 impl Use {
     fn line(&self) -> String {
         let (requests, purpose) = (counted(self.count, "request"), fit(&self.purpose, WORDS));
-        let text = format!("credential {} in {requests} to {}:{} for \"{purpose}\"", self.name, self.host, self.port);
+        let text =
+            format!("credential {} used in {requests} to {}:{} for \"{purpose}\"", self.name, self.host, self.port);
         one_line(text.as_bytes())
     }
 }
@@ -369,7 +370,7 @@ mod tests {
         let story = story((0..1000).map(|n| used(if n % 2 == 0 { "a.example" } else { "b.example" })).collect());
         let texts = remarks(&story);
         assert_eq!(texts.len(), 2);
-        assert_eq!(texts[0], "credential github in 500 requests to a.example:443 for \"open pull requests\"");
+        assert_eq!(texts[0], "credential github used in 500 requests to a.example:443 for \"open pull requests\"");
     }
 
     #[test]

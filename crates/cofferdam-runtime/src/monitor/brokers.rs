@@ -15,7 +15,8 @@ use cofferdam_policy::Credential;
 use rustix::event::{PollFd, PollFlags};
 use serde::Deserialize;
 
-use super::record::{RecordError, Recorder};
+use super::book::Book;
+use super::record::RecordError;
 use crate::broker::{Fetched, NAME};
 
 /// How long a failure is answered again without another try: what a program inside repeats must not make the person's
@@ -59,7 +60,7 @@ impl Brokers {
     }
 
     /// The gateway asks for a credential by its name; the answer, where there is one at once.
-    pub(super) fn ask(&mut self, id: u64, name: &str, recorder: &mut Recorder) -> Result<Option<Answer>, RecordError> {
+    pub(super) fn ask(&mut self, id: u64, name: &str, recorder: &mut impl Book) -> Result<Option<Answer>, RecordError> {
         let Some(credential) = self.credentials.iter().position(|own| own.name == name) else {
             return Ok(Some((id, Err("this run has no such credential".to_owned()))));
         };
@@ -85,7 +86,7 @@ impl Brokers {
     }
 
     /// Takes what the brokers found, and what the gateway is to be answered.
-    pub(super) fn turn(&mut self, ready: &[PollFlags], recorder: &mut Recorder) -> Result<Vec<Answer>, RecordError> {
+    pub(super) fn turn(&mut self, ready: &[PollFlags], recorder: &mut impl Book) -> Result<Vec<Answer>, RecordError> {
         let mut answers = Vec::new();
         // From the end: those before keep their places.
         for at in (0..self.fetching.len()).rev() {
@@ -111,7 +112,7 @@ impl Brokers {
         &mut self,
         credential: usize,
         fetched: Fetched,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
     ) -> Result<Result<Bytes, String>, RecordError> {
         let Credential { name, source, .. } = &self.credentials[credential];
         let fetched = match fetched {

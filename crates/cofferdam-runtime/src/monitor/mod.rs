@@ -2,6 +2,7 @@
 //!
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
+mod book;
 mod brokers;
 mod cast;
 mod commands;
@@ -243,7 +244,8 @@ impl Monitor {
         summary.tripwires = opened;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
-        told(&self.channel, &Tell::Ended(Box::new(summary)));
+        // Where this fails there is no client left to tell.
+        let _ = self.channel.send_large(&Tell::Ended, &summary, &[]);
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
         commands.keep();

@@ -18,6 +18,7 @@ use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::book::Book;
 use super::brokers::Brokers;
 use super::listening::Listening;
 use super::published::Published;
@@ -31,8 +32,12 @@ use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
+/// Most connections that one may have let out at once; an honest one has fewer.
+const OPEN: usize = 8192;
 /// How long a gateway gets to tell the rest after the end of everything inside.
 const GRACE: Duration = Duration::from_secs(2);
+/// What is recorded where it needs longer.
+const LATE: &str = "the gateway did not end in time";
 /// Most gateways of a run: what brings one down brings the next down too.
 const BIRTHS: u64 = 16;
 /// Connections are numbered from here on by the next gateway: no two of a run have one number.
@@ -143,7 +148,7 @@ impl Outlet {
     }
 
     /// Answers a question of the gateway's.
-    fn answer(&mut self, id: u64, value: Result<Bytes, String>, recorder: &mut Recorder) -> Result<(), RecordError> {
+    fn answer(&mut self, id: u64, value: Result<Bytes, String>, recorder: &mut impl Book) -> Result<(), RecordError> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         match gateway.send_now(&Hear::Answer { id, value }, &[]) {
             Ok(()) => Ok(()),
@@ -152,7 +157,7 @@ impl Outlet {
         }
     }
 
-    fn hear(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
+    fn hear(&mut self, recorder: &mut impl Book, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         for _ in 0..TURN {
             let Some(gateway) = &self.gateway else { break };
             match gateway.receive_now::<Say>() {
@@ -213,10 +218,13 @@ impl Outlet {
         &mut self,
         said: Say,
         files: Vec<OwnedFd>,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
         owner_of: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         match said {
+            Say::Opened { .. } if self.open.len() >= OPEN => {
+                self.lost(recorder, "the gateway let out more connections than it can have")?;
+            }
             Say::Opened { owner, connect } => {
                 self.open.insert(connect.connection, (owner.and_then(owner_of), connect));
             }
@@ -233,8 +241,10 @@ impl Outlet {
                         self.open.remove(&connect.connection).and_then(|(cause, _)| cause)
                     }
                     EventKind::HttpExchange(exchange) => {
-                        let (sent, received) = keep(kept, files, recorder)?;
-                        (exchange.sent.kept, exchange.received.kept) = (sent, received);
+                        let Some(bodies) = keep(kept, files, recorder)? else {
+                            return self.lost(recorder, "the gateway handed over a body that is no memory file");
+                        };
+                        (exchange.sent.kept, exchange.received.kept) = bodies;
                         opened(exchange.connection)
                     }
                     EventKind::CredentialUsed(used) => opened(used.connection),
@@ -389,7 +399,7 @@ impl Outlet {
     fn record_unpublished(
         &mut self,
         ended: impl IntoIterator<Item = NetUnpublished>,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
     ) -> Result<(), RecordError> {
         for ended in ended {
             let what = EventKind::NetUnpublished(ended);
@@ -400,7 +410,7 @@ impl Outlet {
     }
 
     /// The gateway is gone: what it had let out has ended with it.
-    fn lost(&mut self, recorder: &mut Recorder, why: &str) -> Result<(), RecordError> {
+    fn lost(&mut self, recorder: &mut impl Book, why: &str) -> Result<(), RecordError> {
         self.gateway = None;
         let ended = self.published.lost();
         self.record_unpublished(ended, recorder)?;
@@ -418,7 +428,7 @@ impl Outlet {
     /// Everything inside is gone: hears the rest, and ends the gateway.
     pub(super) fn finish(
         &mut self,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
         owner: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         self.sockets.clear();
@@ -429,16 +439,21 @@ impl Outlet {
         self.record_unpublished(ended, recorder)
     }
 
-    fn end_gateway(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
+    fn end_gateway(&mut self, recorder: &mut impl Book, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         // It reads the end, closes what is open, and says so.
         let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
         let until = Instant::now() + GRACE;
         while let Some(gateway) = &self.gateway {
             let left = until.saturating_duration_since(Instant::now());
+            // One that never stops talking has something to say at any time.
+            if left.is_zero() {
+                self.lost(recorder, LATE)?;
+                break;
+            }
             let wait = timespec(left);
             match poll(&mut [PollFd::from_borrowed_fd(gateway.as_fd(), PollFlags::IN)], Some(&wait)) {
-                Ok(0) => self.lost(recorder, "the gateway did not end in time")?,
+                Ok(0) => self.lost(recorder, LATE)?,
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => self.hear(recorder, &owner)?,
                 Err(e) => return Err(RecordError::Processes(e.into())),
@@ -459,20 +474,34 @@ impl Outlet {
     }
 }
 
-/// Keeps what is to be kept of the bodies of an exchange.
-fn keep(
-    kept: Kept,
-    files: Vec<OwnedFd>,
-    recorder: &Recorder,
-) -> Result<(Option<BlobRef>, Option<BlobRef>), RecordError> {
+/// What is kept of the body that was sent, and of the one that was received.
+type Bodies = (Option<BlobRef>, Option<BlobRef>);
+
+/// Keeps what is to be kept of the bodies of an exchange; `None` where a file of them is no memory file.
+fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Bodies>, RecordError> {
     let mut files = files.into_iter();
-    let mut next = |there: bool| -> Result<Option<BlobRef>, RecordError> {
-        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(None) };
+    let mut next = |there: bool| -> Result<Option<Option<BlobRef>>, RecordError> {
+        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(Some(None)) };
+        // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
+        if !is_memory(&file) {
+            return Ok(None);
+        }
         let mut file = std::fs::File::from(file);
         io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
-        Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT as u64))?))
+        Ok(Some(Some(book.keep(&mut io::Read::take(file, MOST_KEPT as u64))?)))
     };
-    Ok((next(kept.sent)?, next(kept.received)?))
+    let (Some(sent), Some(received)) = (next(kept.sent)?, next(kept.received)?) else { return Ok(None) };
+    Ok(Some((sent, received)))
+}
+
+/// Whether it is a file of `memfd_create(2)`: these alone have seals (`F_GET_SEALS`, `fcntl(2)`); whether it can be read,
+/// too.
+fn is_memory(file: &OwnedFd) -> bool {
+    let readable = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
+        matches!(flags & rustix::fs::OFlags::ACCMODE, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::RDWR)
+            && !flags.contains(rustix::fs::OFlags::PATH)
+    });
+    readable && rustix::fs::fcntl_get_seals(file).is_ok()
 }
 
 /// What of the network cannot be mediated on this machine, for the person.
@@ -484,3 +513,6 @@ pub(super) fn shortfall(network: &Network) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod decoys;
 mod disk;
 mod exec;
 mod files;
+mod gateway;
 mod life;
 mod memory;
 mod network;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         files::attack,
         memory::attack,
         network::attack,
+        gateway::attack,
         life::attack,
         surface::attack,
     ]

@@ -264,12 +264,14 @@ fn descendants(of: u32) -> Vec<u32> {
 fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
     let scene = Scene::new();
     let script = "trap '' PIPE; for to in 127.0.0.1/61053 ::1/61053 198.18.77.77/80 203.0.113.9/25 169.254.169.254/80; do \
-                  if exec 3<>/dev/tcp/$to; then printf 'x\\r\\n\\r\\n' >&3; cat <&3; fi; done 2>/dev/null; echo over";
+                  if exec 3<>/dev/tcp/$to; then printf 'x\\r\\n\\r\\n' >&3; cat <&3; fi; done 2>/dev/null; \
+                  exec 3<>/dev/tcp/203.0.113.10/26; exec 3>&-; echo over";
     let got = scene.allowed(&["*.example.com"], &["bash", "-c", script]);
     assert_eq!(got.out(), "over\n", "{}", got.all());
     let hosts: Vec<String> =
         events(&scene, "net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254"]);
+    // The last one only looks whether somebody is there.
+    assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254", "203.0.113.10"]);
     assert!(events(&scene, "net.denied").iter().all(|d| d["data"]["reason"] == "direct-address"));
 }
 

@@ -25,6 +25,7 @@ mod kills;
 mod lifetimes;
 mod memory;
 mod network;
+mod network_attacks;
 mod policy;
 mod privileged;
 mod promote;

@@ -58,7 +58,7 @@ impl Subject {
 /// What was measured in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Bytes of bodies, or of a plain connection, a second.
+    /// Bytes of answers with a large body, or of a plain connection, a second.
     pub bytes: f64,
     /// Answers, or bytes there and back, a second.
     pub answers: f64,
@@ -148,11 +148,12 @@ fn read(said: &str) -> Option<Said> {
     let well = line("status codes: ")?.ends_with(" 0 3xx, 0 4xx, 0 5xx");
     let [_, _, done, succeeded, failed, errored, _] = counts[..] else { return None };
     // traffic: 1.21KB (1234) total, 100B (100) headers (space savings 0.00%), 30B (30) data
-    let data = line("traffic: ")?.split(", ").last()?.split_once('(')?.1.split_once(')')?.0.parse().ok()?;
+    // Of these only the total leaves out what came before the time began; it counts heads, and frames of HTTP/2, as well.
+    let total = line("traffic: ")?.split_once('(')?.1.split_once(')')?.0.parse().ok()?;
     // None where no request began and ended in the time, which mitmproxy's hundred bodies may not.
     let latency = line("latency ").map(numbers)?;
     let [p50, p99] = if done == 0.0 { [f64::NAN; 2] } else { latency.try_into().ok()? };
-    (failed == 0.0 && errored == 0.0 && succeeded == done && well).then_some(Said { done, bytes: data, p50, p99 })
+    (failed == 0.0 && errored == 0.0 && succeeded == done && well).then_some(Said { done, bytes: total, p50, p99 })
 }
 
 /// Requests for the large body, one after the other.

@@ -1,11 +1,11 @@
-//! Turns the tables of `data/` into JSON: every run reads them, and reading TOML takes several times as long.
+//! Turns the tables of `data/` into JSON: runs read them, and reading TOML takes several times as long.
 
 use std::error::Error;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").ok_or("cargo names no OUT_DIR")?;
-    for name in ["prompts", "toolchains"] {
+    for name in ["decoys", "prompts", "registries", "toolchains"] {
         let source = format!("data/{name}.toml");
         println!("cargo::rerun-if-changed={source}");
         let text = std::fs::read_to_string(&source).map_err(|e| format!("{source}: {e}"))?;

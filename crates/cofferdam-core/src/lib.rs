@@ -8,8 +8,10 @@ pub mod event;
 pub mod id;
 pub mod leftover;
 pub mod plan;
+pub mod publish;
 pub mod timestamp;
 
 pub use bytes::Bytes;
 pub use id::{RunId, RunIdError};
+pub use publish::{Publish, PublishError};
 pub use timestamp::Timestamp;

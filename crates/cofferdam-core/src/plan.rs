@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, RunId};
+use crate::{Bytes, Publish, RunId};
 
 /// One run, decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct RunPlan {
     /// What may leave the enclosure.
     #[serde(default)]
     pub network: NetworkPlan,
+    /// Where decoys are to stand inside, absolute, in the order of the program's table; none where they are switched off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Bytes>,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
     /// The run that this one goes on from, where it does.
@@ -42,13 +45,29 @@ pub struct NetworkPlan {
     /// The rules of policy that apply, in the order in which they are asked, as `cofferdam-policy` writes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<serde_json::Value>,
+    /// The credentials that requests may carry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<PlannedCredential>,
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
+    /// Ports of the enclosure that are published from the beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Publish>,
     /// Names that have synthetic addresses from the start, the first ones in this order: [`EnclosurePlan::listen`] is
     /// made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+}
+
+/// A credential of a run. It holds no value: that is fetched when a request needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCredential {
+    /// What policy says of it, as `cofferdam-policy` writes it.
+    pub credential: serde_json::Value,
+    /// What stands for it inside, where a variable does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
 }
 
 impl NetworkPlan {
@@ -207,6 +226,21 @@ pub enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it is inside.
+    pub fn target(&self) -> &Bytes {
+        match self {
+            Mount::Bind { target, .. }
+            | Mount::Overlay { target, .. }
+            | Mount::Tmpfs { target, .. }
+            | Mount::Hidden { target, .. }
+            | Mount::Symlink { target, .. }
+            | Mount::File { target, .. }
+            | Mount::Bundle { target, .. } => target,
+        }
+    }
+}
+
 /// What a file of certificates looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -216,6 +250,8 @@ pub enum Form {
     Pem,
     /// A managed policy of Chromium and Chrome (`CACertificates` of the Chrome Enterprise policy list).
     Chromium,
+    /// Java's `cacerts`, a JKS, of the certificates of the host's file, which is a JKS or PEM.
+    JavaKeystore,
 }
 
 impl Form {

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 /// Largest packet; what is larger travels in a memory file ([`Channel::send_large`]).
 const PACKET: usize = 64 * 1024;
-/// Of [`crate::Report::Ready`]: listener, root, project, pty, five sockets of the network, and those of the plan.
-const MOST_FDS: usize = 9 + EnclosurePlan::MOST_LISTENERS;
+/// Of [`crate::Report::Ready`]: listener, root, project, pty, six sockets of the network, and those of the plan.
+const MOST_FDS: usize = 10 + EnclosurePlan::MOST_LISTENERS;
 
 /// One end of a `SOCK_SEQPACKET` socket pair (`unix(7)`): packets keep their borders, and a closed peer is seen.
 #[derive(Debug)]

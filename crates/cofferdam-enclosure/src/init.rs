@@ -18,6 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::agent::{self, Streams};
 use crate::channel::{Channel, Received, read_large};
+use crate::dialer;
 use crate::error::{Doing, EnclosureError, Step};
 use crate::landlock;
 use crate::message::{Order, Report};
@@ -220,6 +221,12 @@ fn supervise(channel: &Channel, command: Running) -> io::Result<()> {
                     helped = true;
                     // Where there is no process to be had the monitor sees the socket close.
                     let _ = helper::start(socket.into(), &command.rules, &command.overlays);
+                }
+            }
+            Received::Message(Order::Dialer(port), mut fds) => {
+                if let Some(socket) = fds.pop() {
+                    // Where there is no process to be had the gateway sees the socket close.
+                    let _ = dialer::start(socket.into(), port, &command.rules);
                 }
             }
             Received::Message(Order::Plan | Order::Go, _) => return Err(io::ErrorKind::InvalidData.into()),

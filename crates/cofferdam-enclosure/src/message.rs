@@ -17,6 +17,8 @@ pub(crate) enum Order {
     Resume,
     /// Start a helper for directory renames. Descriptor: its socket.
     Helper,
+    /// Start a dialer for this port of loopback. Descriptor: its socket.
+    Dialer(u16),
 }
 
 /// From init to the monitor.

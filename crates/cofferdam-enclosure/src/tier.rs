@@ -53,6 +53,13 @@ pub trait Enclosure {
     /// # Errors
     /// Where the other side is gone, and those of `socketpair(2)`.
     fn helper(&self) -> io::Result<Channel>;
+    /// Starts a process inside that connects to this port of the enclosure's loopback and to nothing else. The end of its
+    /// socket is for who relays: a packet `4` or `6` asks for a socket that is being connected over IPv4 or IPv6, which comes
+    /// with a packet `0`, or for the `errno` that there is instead. It ends with that socket.
+    ///
+    /// # Errors
+    /// Where the other side is gone, and those of `socketpair(2)`.
+    fn dialer(&self, port: u16) -> io::Result<OwnedFd>;
     /// Ends everything inside, at once and without cooperation, and waits until it is gone. Meanwhile `reap` is called
     /// again and again: what is traced from here can go only once it has been reaped here.
     ///
@@ -147,6 +154,12 @@ impl Enclosure for Namespaces {
         let (ours, theirs) = Channel::pair()?;
         self.channel.send(&Order::Helper, &[theirs.as_fd()])?;
         Ok(ours)
+    }
+
+    fn dialer(&self, port: u16) -> io::Result<OwnedFd> {
+        let (ours, theirs) = Channel::pair()?;
+        self.channel.send(&Order::Dialer(port), &[theirs.as_fd()])?;
+        Ok(ours.into())
     }
 
     fn end(&self, reap: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {

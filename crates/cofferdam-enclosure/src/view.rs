@@ -22,6 +22,7 @@ use rustix::mount::{
 };
 
 use crate::error::{Doing, EnclosureError, Step};
+use crate::java_keystore::JavaKeystore;
 use crate::regular::open_regular;
 
 /// Device nodes of the minimal /dev.
@@ -147,7 +148,7 @@ impl View {
 
     fn hide(&mut self, target: &Bytes, directory: bool) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat2(&self.root, relative(target), flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        match open_in(&self.root, relative(target), flags, ResolveFlags::IN_ROOT) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()), // not in the view: nothing to hide
             other => drop(other?),
         }
@@ -198,19 +199,28 @@ impl View {
     /// Shows the host's certificates, then the run's.
     fn bundle(&mut self, target: &Bytes, source: Option<&Bytes>, form: Form, authority: &str) -> io::Result<()> {
         let host = source.map(bundle_of_host).transpose()?;
-        self.file(target, |file| {
-            if let Some(mut host) = host {
-                // In the kernel, page by page (sendfile(2)).
-                io::copy(&mut host, file)?;
-                file.write_all(b"\n")?; // the last line may have no end
-            }
-            match form {
-                Form::Pem => file.write_all(authority.as_bytes()),
-                Form::Chromium => {
-                    // What PEM has between its first and last line is the base64 that is asked for.
-                    let base64: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
-                    writeln!(file, "{{\"CACertificates\":[\"{base64}\"]}}")
+        self.file(target, |file| match (form, host) {
+            (Form::Pem, host) => {
+                if let Some(mut host) = host {
+                    // In the kernel, page by page (sendfile(2)).
+                    io::copy(&mut host, file)?;
+                    file.write_all(b"\n")?; // the last line may have no end
                 }
+                file.write_all(authority.as_bytes())
+            }
+            (Form::Chromium, _) => {
+                // What PEM has between its first and last line is the base64 that is asked for.
+                let base64: String = authority.lines().filter(|line| !line.starts_with('-')).collect();
+                writeln!(file, "{{\"CACertificates\":[\"{base64}\"]}}")
+            }
+            (Form::JavaKeystore, host) => {
+                let mut content = Vec::new();
+                if let Some(mut host) = host {
+                    host.read_to_end(&mut content)?;
+                }
+                let mut store = JavaKeystore::of_host(content)?;
+                store.trust("cofferdam", authority.as_bytes())?;
+                file.write_all(&store.finish())
             }
         })
     }
@@ -219,11 +229,10 @@ impl View {
     fn attach(&self, tree: &OwnedFd, target: &Bytes) -> io::Result<()> {
         let path = relative(target);
         let find = || {
-            openat2(
+            open_in(
                 &self.root,
                 if path == Path::new("") { Path::new(".") } else { path },
                 OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
                 ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             )
         };
@@ -258,17 +267,17 @@ impl View {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let mut so_far = std::path::PathBuf::new();
-        let mut current = openat2(&self.root, ".", flags, Mode::empty(), resolve)?;
+        let mut current = open_in(&self.root, Path::new("."), flags, resolve)?;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
             so_far.push(name);
-            current = match openat2(&self.root, &so_far, flags, Mode::empty(), resolve) {
+            current = match open_in(&self.root, &so_far, flags, resolve) {
                 Err(Errno::NOENT) => {
                     match mkdirat(&current, name, Mode::from_raw_mode(0o755)) {
                         Err(Errno::EXIST) => {}
                         other => other?,
                     }
-                    openat2(&self.root, &so_far, flags, Mode::empty(), resolve)?
+                    open_in(&self.root, &so_far, flags, resolve)?
                 }
                 other => other?,
             };
@@ -324,6 +333,21 @@ impl View {
         rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).doing(Step::Pivot, doing)?;
         rustix::process::chdir("/").doing(Step::Pivot, doing)?;
         set_attributes(self.root.as_fd(), RDONLY, false).doing(Step::Pivot, doing)
+    }
+}
+
+/// How often a path is looked for in which a `..` could not be followed safely.
+const TRIES: usize = 1000;
+
+/// Opens below a root that `..` and links do not lead out of. While somebody else on the machine renames or mounts, the
+/// kernel cannot vouch for a `..` and says so (EAGAIN of `openat2(2)`): then it is tried again.
+fn open_in(root: &OwnedFd, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let mut tries = 0..TRIES;
+    loop {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries.next().is_some() => std::thread::yield_now(),
+            other => return other,
+        }
     }
 }
 

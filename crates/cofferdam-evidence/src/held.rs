@@ -30,9 +30,24 @@ impl Held {
         self.passed = held - open;
     }
 
+    /// Bytes that have not gone on.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bytes.len() - self.passed
+    }
+
+    /// Bytes at the beginning of what is held that have gone on.
+    pub(crate) fn passed(&self) -> usize {
+        self.passed
+    }
+
     /// Whether nothing may begin in what came.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Whether something of it has not gone on.
+    pub fn is_holding(&self) -> bool {
+        self.bytes.len() > self.passed
     }
 
     /// Ends the stream: what was held back was the beginning of nothing.

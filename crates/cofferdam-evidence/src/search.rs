@@ -23,22 +23,32 @@ impl Search {
         Search { striker, held: Held::new(MIN_HELD) }
     }
 
+    /// What it searches for.
+    pub fn striker(&self) -> &Striker {
+        &self.striker
+    }
+
     /// Takes a piece, and appends to `out` what may go on.
     ///
     /// # Errors
     /// Where a value stands in it: nothing of it goes on.
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), FoundValue> {
-        let Some(known) = self.striker.0.clone() else {
+        let Some(known) = self.striker.known() else {
             out.extend_from_slice(piece);
             return Ok(());
         };
         let all = self.held.push(piece);
         if let Some(name) = self.striker.find(all) {
-            return Err(FoundValue(name.to_owned()));
+            return Err(FoundValue(name));
         }
         let open = known.open_end(all);
         self.held.pass(open, out);
         Ok(())
+    }
+
+    /// Whether something is held back.
+    pub fn is_holding(&self) -> bool {
+        self.held.is_holding()
     }
 
     /// Ends the stream: what was held back was no value after all.

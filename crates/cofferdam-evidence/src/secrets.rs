@@ -77,6 +77,32 @@ impl Secrets {
         Ok(())
     }
 
+    /// Adds those of others that are not there yet. Each of the two is bounded by itself.
+    pub fn join(&mut self, others: Secrets) {
+        for secret in others.0 {
+            if !self.0.iter().any(|known| known.value == secret.value) {
+                self.0.push(secret);
+            }
+        }
+    }
+
+    /// As [`Secrets::add`], for a value that is made anew from time to time: where there is no room, older ones of its
+    /// name are forgotten.
+    ///
+    /// # Errors
+    /// As [`Secrets::add`].
+    pub fn renew(&mut self, name: &str, value: &[u8]) -> Result<(), Refused> {
+        loop {
+            match self.add(name, value) {
+                Err(Refused::Long) if value.len() <= MAX_VALUE => {
+                    let oldest = self.0.iter().position(|known| known.name == name).ok_or(Refused::Long)?;
+                    self.0.remove(oldest);
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Those whose value is not what `leaves` says may go out.
     #[must_use]
     pub fn without(&self, leaves: impl Fn(&[u8]) -> bool) -> Secrets {
@@ -151,5 +177,9 @@ mod tests {
         let taken = (0..10).take_while(|n| secrets.add("A", &value(*n)).is_ok()).count();
         assert_eq!(taken, MAX_ALL / value(0).len());
         assert_eq!(secrets.add("B", &value(9)), Err(Refused::Long));
+        assert_eq!(secrets.renew("B", &value(9)), Err(Refused::Long), "nothing of that name can go");
+        secrets.renew("A", &value(9)).unwrap();
+        assert_eq!(secrets.names().count(), taken);
+        assert!(secrets.iter().all(|secret| secret.value.0 != value(0)), "the oldest went");
     }
 }

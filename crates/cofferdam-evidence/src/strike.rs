@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use cofferdam_core::Bytes;
@@ -11,11 +11,12 @@ use cofferdam_core::change::Digest;
 use serde_json::Value;
 
 use crate::encodings::forms;
-use crate::{Error, Result, Search, Secrets, StruckStream};
+use crate::{Error, MaskedStream, Result, Search, Secrets, StruckStream};
 
-/// Finds known values in all their forms, and puts their names in their place. A copy shares the automaton.
+/// Finds known values in all their forms, and puts their names in their place. A copy shares what is known:
+/// [`Striker::renew`] reaches all of them.
 #[derive(Clone, Default)]
-pub struct Striker(pub(crate) Option<Arc<Known>>);
+pub struct Striker(Arc<RwLock<Option<Arc<Known>>>>);
 
 /// What a striker knows.
 pub(crate) struct Known {
@@ -31,6 +32,9 @@ pub(crate) struct Known {
     longest: usize,
 }
 
+/// What stands for each byte of a value that is masked.
+pub(crate) const MASK: u8 = b'*';
+
 /// Fewest bytes of a form's beginning or end that are struck where the rest of it was cut off.
 const MIN_FRAGMENT: usize = 8;
 
@@ -39,8 +43,8 @@ pub(crate) type Found = (Range<usize>, usize);
 
 impl fmt::Debug for Striker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.as_ref().map(|known| &known.names);
-        f.debug_struct("Striker").field("forms", &names.map_or(0, Vec::len)).finish_non_exhaustive()
+        let forms = self.known().map_or(0, |known| known.names.len());
+        f.debug_struct("Striker").field("forms", &forms).finish_non_exhaustive()
     }
 }
 
@@ -50,36 +54,35 @@ impl Striker {
     /// # Errors
     /// [`Error::Secrets`] where the automaton cannot be built.
     pub fn new(secrets: &Secrets) -> Result<Striker> {
-        if secrets.is_empty() {
-            return Ok(Striker::default());
-        }
-        let mut all: Vec<(Vec<u8>, &str)> = secrets
-            .iter()
-            .flat_map(|secret| forms(&secret.value.0).into_iter().map(|form| (form, secret.name.as_str())))
-            .collect();
-        all.sort();
-        all.dedup_by(|later, earlier| later.0 == earlier.0);
-        let (forms, names): (Vec<Vec<u8>>, Vec<String>) =
-            all.into_iter().map(|(form, name)| (form, name.to_owned())).unzip();
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            // The monitor's memory is bounded: a DFA takes fifty times as much for twice the speed.
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(&forms)
-            .map_err(|e| Error::Secrets(e.to_string()))?;
-        let mut backwards: Vec<(Vec<u8>, usize)> =
-            forms.iter().enumerate().map(|(n, form)| (form.iter().rev().copied().collect(), n)).collect();
-        backwards.sort();
-        let mut first = [false; 256];
-        forms.iter().for_each(|form| first[usize::from(form[0])] = true);
-        let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
-        Ok(Striker(Some(Arc::new(Known { automaton, forms, backwards, names, first, longest }))))
+        let striker = Striker::default();
+        striker.renew(secrets)?;
+        Ok(striker)
+    }
+
+    /// From now on this striker and all its copies find these secrets, and no others. Streams that have begun find them
+    /// in what comes.
+    ///
+    /// # Errors
+    /// As [`Striker::new`]; then what was known stays known.
+    pub fn renew(&self, secrets: &Secrets) -> Result<()> {
+        let known = Known::of(secrets)?.map(Arc::new);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    /// What is known now.
+    pub(crate) fn known(&self) -> Option<Arc<Known>> {
+        // Nothing panics while it holds the lock: a value is put in its place, no more.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Strikes bytes that are whole: `[secret:NAME]` stands for a value.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let found = self.0.as_ref().map_or_else(Vec::new, |known| known.find(bytes));
-        let Some(known) = self.0.as_ref().filter(|_| !found.is_empty()) else { return Cow::Borrowed(bytes) };
+        let Some(known) = self.known() else { return Cow::Borrowed(bytes) };
+        let found = known.find(bytes);
+        if found.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
         let (mut out, mut from) = (Vec::with_capacity(bytes.len()), 0);
         for (at, form) in found {
             out.extend_from_slice(&bytes[from..at.start]);
@@ -92,8 +95,11 @@ impl Striker {
 
     /// Strikes a text: `⟦secret:NAME⟧` stands for a value.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let found = self.0.as_ref().map_or_else(Vec::new, |known| known.find(text.as_bytes()));
-        let Some(known) = self.0.as_ref().filter(|_| !found.is_empty()) else { return Cow::Borrowed(text) };
+        let Some(known) = self.known() else { return Cow::Borrowed(text) };
+        let found = known.find(text.as_bytes());
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
         let (mut out, mut from) = (String::with_capacity(text.len()), 0);
         for (at, form) in found {
             // A value that is no UTF-8 may begin or end within a character.
@@ -109,7 +115,7 @@ impl Striker {
     /// Strikes every string and byte string within a JSON value. What is not struck: names of members, numbers, and
     /// digests, which are the recorder's own.
     pub fn json(&self, value: &mut Value) {
-        if self.0.is_none() {
+        if self.known().is_none() {
             return;
         }
         match value {
@@ -143,20 +149,35 @@ impl Striker {
     /// Whether a line of JSON may hold a value: then [`Striker::json`] has to look at it. Each form is searched for as
     /// it stands in a JSON string; what a byte string in hexadecimal digits holds shows only when it is decoded.
     pub(crate) fn suspects(&self, line: &[u8]) -> bool {
-        self.0
-            .as_ref()
+        self.known()
             .is_some_and(|known| known.automaton.is_match(line) || memchr::memmem::find(line, b"{\"hex\":\"").is_some())
     }
 
     /// The name of a value that stands in these bytes.
-    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
-        let known = self.0.as_ref()?;
-        known.automaton.find(bytes).map(|found| known.names[found.pattern().as_usize()].as_str())
+    pub fn find(&self, bytes: &[u8]) -> Option<String> {
+        let known = self.known()?;
+        known.automaton.find(bytes).map(|found| known.names[found.pattern().as_usize()].clone())
+    }
+
+    /// The bytes with `*` for each byte of a value, and as long as they were.
+    pub fn masked<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let found = self.known().map_or_else(Vec::new, |known| known.find(bytes));
+        if found.is_empty() {
+            return Cow::Borrowed(bytes);
+        }
+        let mut out = bytes.to_vec();
+        found.into_iter().for_each(|(at, _)| out[at].fill(MASK));
+        Cow::Owned(out)
     }
 
     /// Begins to search a stream.
     pub fn search(&self) -> Search {
         Search::new(self.clone())
+    }
+
+    /// Begins to mask a stream.
+    pub fn mask(&self) -> MaskedStream {
+        MaskedStream::new(self.clone())
     }
 
     /// Begins to strike a stream.
@@ -171,6 +192,34 @@ fn is_digest(name: &str, member: &Value) -> bool {
 }
 
 impl Known {
+    /// Prepares the search; `None` where there is nothing to search for.
+    fn of(secrets: &Secrets) -> Result<Option<Known>> {
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let mut all: Vec<(Vec<u8>, &str)> = secrets
+            .iter()
+            .flat_map(|secret| forms(&secret.value.0).into_iter().map(|form| (form, secret.name.as_str())))
+            .collect();
+        all.sort();
+        all.dedup_by(|later, earlier| later.0 == earlier.0);
+        let (forms, names): (Vec<Vec<u8>>, Vec<String>) =
+            all.into_iter().map(|(form, name)| (form, name.to_owned())).unzip();
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::Standard)
+            // The monitor's memory is bounded: a DFA takes fifty times as much for twice the speed.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(&forms)
+            .map_err(|e| Error::Secrets(e.to_string()))?;
+        let mut backwards: Vec<(Vec<u8>, usize)> =
+            forms.iter().enumerate().map(|(n, form)| (form.iter().rev().copied().collect(), n)).collect();
+        backwards.sort();
+        let mut first = [false; 256];
+        forms.iter().for_each(|form| first[usize::from(form[0])] = true);
+        let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        Ok(Some(Known { automaton, forms, backwards, names, first, longest }))
+    }
+
     /// The places where values stand, in order; those that overlap are one.
     pub(crate) fn find(&self, bytes: &[u8]) -> Vec<Found> {
         if !self.automaton.is_match(bytes) {
@@ -258,6 +307,22 @@ mod tests {
         assert_eq!(striker.bytes(b"_\xa9\xff1234567\xc3_"), &b"_[secret:RAW]_"[..]);
         let digits = "a9ff31323334353637c3";
         assert_eq!(striker.text(digits), "\u{27e6}secret:RAW\u{27e7}");
+    }
+
+    #[test]
+    fn copies_and_streams_that_have_begun_find_what_is_learnt_later() {
+        let striker = Striker::default();
+        let (copy, mut stream, mut search, mut out) = (striker.clone(), striker.stream(), striker.search(), Vec::new());
+        stream.push(b"later-Value-1 ", &mut out);
+        search.push(b"later-Value-1 ", &mut Vec::new()).unwrap();
+        let mut secrets = Secrets::default();
+        secrets.add("LATER", b"later-Value-1").unwrap();
+        striker.renew(&secrets).unwrap();
+        assert_eq!(copy.bytes(b"later-Value-1"), &b"[secret:LATER]"[..]);
+        stream.push(b"later-Value-1 ", &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "later-Value-1 [secret:LATER] ");
+        assert!(search.push(b"later-Value-1", &mut Vec::new()).is_err());
+        assert_eq!(copy.masked(b"a later-Value-1 b"), &b"a ************* b"[..]);
     }
 
     #[test]

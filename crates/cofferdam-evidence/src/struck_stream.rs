@@ -22,12 +22,12 @@ impl StruckStream {
 
     /// Whether there is nothing to strike: then all goes through as it is.
     pub(crate) fn is_idle(&self) -> bool {
-        self.striker.0.is_none()
+        self.striker.known().is_none()
     }
 
     /// Takes a piece, and appends to `out` what is settled.
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(known) = self.striker.0.clone() else {
+        let Some(known) = self.striker.known() else {
             out.extend_from_slice(piece);
             return;
         };
@@ -55,12 +55,12 @@ impl StruckStream {
     /// of something. A value that the gap cuts is struck on both sides, where 8 bytes of it are there.
     pub fn gap(&mut self, out: &mut Vec<u8>) {
         self.end(out);
-        self.torn = self.striker.0.is_some();
+        self.torn = self.striker.known().is_some();
     }
 
     /// Ends the stream. The beginning of a value at its end is struck, where it has 8 bytes.
     pub fn end(&mut self, out: &mut Vec<u8>) {
-        let Some(known) = self.striker.0.clone() else { return };
+        let Some(known) = self.striker.known() else { return };
         let held = std::mem::take(&mut self.held);
         if self.torn {
             self.mend(&known, &held, out);

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use cofferdam_core::event::RuleRef;
+use cofferdam_core::event::{EventKind, RuleRef};
 use http::{request, response};
 
 use crate::{Filter, Refusal};
@@ -31,6 +31,8 @@ pub enum Verdict {
     Pass(Option<Box<dyn Filter>>),
     /// It does not go out.
     Refuse(Refusal),
+    /// It may go out, and cannot: something that it needs is not to be had. Why, in words for the program.
+    Fail(String),
     /// It is answered here; nothing goes out.
     Answer(Box<Answer>),
 }
@@ -43,6 +45,11 @@ pub struct Answer {
     /// Its body.
     pub body: bytes::Bytes,
 }
+
+/// What an interceptor wants recorded of a request before it goes out: an extension of the head, which is taken out of it.
+/// It is caused by whoever caused the request.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(pub Vec<EventKind>);
 
 /// What an interceptor may have to wait for (a credential that is fetched for it).
 pub type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -71,6 +78,12 @@ pub trait Interceptor {
         let _ = (target, request, head);
         Ok(None)
     }
+
+    /// What it does to requests to a place, in sentences, for a program that asks why.
+    fn tells(&self, tls: bool, host: &str, port: u16) -> Option<String> {
+        let _ = (tls, host, port);
+        None
+    }
 }
 
 impl std::fmt::Debug for Verdict {
@@ -78,6 +91,7 @@ impl std::fmt::Debug for Verdict {
         match self {
             Verdict::Pass(filter) => f.debug_tuple("Pass").field(&filter.is_some()).finish(),
             Verdict::Refuse(refusal) => f.debug_tuple("Refuse").field(refusal).finish(),
+            Verdict::Fail(why) => f.debug_tuple("Fail").field(why).finish(),
             Verdict::Answer(answer) => f.debug_tuple("Answer").field(answer).finish(),
         }
     }

@@ -11,5 +11,5 @@ pub mod refusal;
 
 pub use credentials::is_credential;
 pub use filter::Filter;
-pub use interceptor::{Answer, Interceptor, Target, Verdict, Waiting};
+pub use interceptor::{Answer, Interceptor, Notes, Target, Verdict, Waiting};
 pub use refusal::Refusal;

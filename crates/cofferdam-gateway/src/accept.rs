@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cofferdam_core::plan::NetworkPlan;
@@ -13,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::error::GatewayError;
 use crate::names::{Names, is_synthetic};
+use crate::room::Seat;
 use crate::{Gateway, Place, classify, dns, refuse};
 
 /// How long to wait where there are no descriptors left.
@@ -54,22 +54,36 @@ pub(crate) async fn serve(
     destinations: Rc<dyn Destinations>,
 ) -> Result<(), GatewayError> {
     loop {
-        let room = Arc::clone(&gateway.room).acquire_owned().await;
-        let room = room.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
-        let (stream, program) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(e) if is_passing(&e) => {
-                sleep(BREATH).await;
-                continue;
-            }
-            Err(e) => return Err(GatewayError::Socket(e)),
-        };
+        let (stream, program, seat) = next(&gateway, &listener).await?;
         let (gateway, destinations) = (Rc::clone(&gateway), Rc::clone(&destinations));
         tokio::task::spawn_local(async move {
             // What cannot be recorded ends with the monitor, which is gone then.
-            let _ = connection(gateway, stream, program, &*destinations).await;
-            drop(room);
+            tokio::select! {
+                _ = connection(gateway, stream, program, &*destinations, &seat) => {}
+                () = seat.dropped() => {}
+            }
         });
+    }
+}
+
+/// The next connection, whose it is by its address, and its place among those that there may be at once.
+///
+/// # Errors
+/// Where the listener fails for good.
+pub(crate) async fn next(
+    gateway: &Gateway,
+    listener: &TcpListener,
+) -> Result<(TcpStream, SocketAddr, Rc<Seat>), GatewayError> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                // Only now: nobody makes place for a connection that does not come.
+                let seat = gateway.room.enter().await.map_err(|e| GatewayError::Runtime(io::Error::other(e)))?;
+                return Ok((stream, from, seat));
+            }
+            Err(e) if is_passing(&e) => sleep(BREATH).await,
+            Err(e) => return Err(GatewayError::Socket(e)),
+        }
     }
 }
 
@@ -95,6 +109,7 @@ async fn connection(
     stream: TcpStream,
     program: SocketAddr,
     destinations: &dyn Destinations,
+    seat: &Rc<Seat>,
 ) -> io::Result<()> {
     let Ok(destination) = destinations.of(&stream) else {
         refuse::reset(stream);
@@ -109,7 +124,7 @@ async fn connection(
     let owner = gateway.owners.of_connection(program, destination);
     let connection = gateway.connection(owner);
     if destination.port() == 53 {
-        return dns::serve_stream(&gateway, stream, connection).await;
+        return dns::serve_stream(&gateway, stream, connection, seat).await;
     }
     let held = Names::hold(&gateway.names, ip);
     let (host, forgotten) = match &held {
@@ -119,7 +134,8 @@ async fn connection(
     };
     let place = Place { host, port: destination.port() };
     if forgotten {
+        seat.is_served();
         return refuse::direct(&gateway, stream, &place, &connection).await;
     }
-    classify::serve(&gateway, stream, place, connection).await
+    classify::serve(&gateway, stream, place, connection, seat).await
 }

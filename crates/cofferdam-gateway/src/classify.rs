@@ -11,12 +11,16 @@ use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::room::Seat;
 use crate::{Connection, Gateway, Place, http, passthrough, refuse, relay};
 
 /// How long a program may be silent where the server may be the one to speak first.
 const SERVER_FIRST: Duration = Duration::from_millis(200);
 /// How long it may be silent where nothing is allowed: after that it is refused, whatever it would have said.
 const REFUSED: Duration = Duration::from_millis(300);
+/// The same where it will speak first, and can be told why: at the ports of HTTP. A slow one (a JVM that starts on a busy
+/// machine) must not be taken for one that waits.
+const REFUSED_WITH_WORDS: Duration = Duration::from_secs(10);
 /// How long it may be silent otherwise: programs connect ahead of need.
 const SILENT: Duration = Duration::from_secs(300);
 /// How long the beginning of a word may stay one.
@@ -46,6 +50,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     place: Place,
     connection: Connection,
+    seat: &Rc<Seat>,
 ) -> io::Result<()> {
     let policy = gateway.policy();
     let now = Timestamp::now();
@@ -55,20 +60,26 @@ pub(crate) async fn serve(
     if https.allowed
         && let Some(rule) = https.rule.filter(|rule| rule.tls == Tls::Passthrough)
     {
-        return passthrough::serve(gateway, stream, &place, &connection, rule).await;
+        return passthrough::serve(gateway, stream, &place, &connection, rule, seat).await;
     }
     let raw = tcp.rule.filter(|_| tcp.allowed);
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
+        seat.is_served();
         return relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await;
     }
     let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
     let patience = match raw {
         Some(_) => SERVER_FIRST,
         None if requests => SILENT,
+        None if matches!(place.port, 80 | 443) => REFUSED_WITH_WORDS,
         None => REFUSED,
     };
-    match (timeout(patience, spoken(&stream)).await, raw) {
-        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection).await,
+    let said = timeout(patience, spoken(&stream)).await;
+    if !matches!(said, Ok(Ok(Spoken::Http))) {
+        seat.is_served();
+    }
+    match (said, raw) {
+        (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection, seat).await,
         (Ok(Ok(_)) | Err(_), Some(rule)) => {
             relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await
         }
@@ -76,7 +87,8 @@ pub(crate) async fn serve(
         (Err(_), None) if requests => Ok(()),
         (Ok(Ok(_)), None) if requests => refuse::not_http(gateway, stream, &place, &connection).await,
         (Ok(Ok(_)) | Err(_), None) => refuse::tcp(gateway, stream, &place, &connection).await,
-        // It is gone, and has said nothing.
+        // It is gone, and has said nothing: what looks for open doors is evidence.
+        (Ok(Err(_)), None) if !requests => refuse::tcp(gateway, stream, &place, &connection).await,
         (Ok(Err(_)), _) => Ok(()),
     }
 }
@@ -128,6 +140,16 @@ fn look(bytes: &[u8]) -> Spoken {
         [b' ', b'/' | b'*' | b'h' | b'H', ..] if method > 0 => Spoken::Http,
         [b' ', b'[' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z', ..] if bytes.starts_with(b"CONNECT ") => Spoken::Http,
         _ => Spoken::Other,
+    }
+}
+
+/// Whether these first bytes are HTTP's or TLS's; `None` where more are needed.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn speaks_http(bytes: &[u8]) -> Option<bool> {
+    match look(bytes.get(..bytes.len().min(BEGINNING)).filter(|bytes| !bytes.is_empty())?) {
+        Spoken::Http => Some(true),
+        Spoken::Other => Some(false),
+        Spoken::Unclear => None,
     }
 }
 

@@ -23,6 +23,9 @@ pub enum GatewayError {
         /// What is wrong.
         problem: String,
     },
+    /// Those who are to see requests.
+    #[error("requests cannot be looked at: {0}")]
+    Interceptors(String),
     /// What certificates inside are made with.
     #[error("the run's certificates cannot be made: {0}")]
     Certificates(String),

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::event::EventKind;
@@ -12,7 +11,6 @@ use cofferdam_exchange::{Interceptor, Waiting};
 use cofferdam_policy::{Layer, Policy, Rule};
 use rustls::RootCertStore;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
@@ -24,13 +22,15 @@ use crate::names::Names;
 use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
 use crate::pipes::Pipes;
+use crate::publish::Published;
+use crate::room::Room;
 use crate::tls::{Leaves, Servers};
 use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
 
-/// Most connections at once; what comes beyond waits in the listener's queue.
+/// Most connections at once; what comes beyond waits in the listener's queue until one that does nothing has made place.
 const CONNECTIONS: usize = 4096;
-/// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups.
-const OTHER: u64 = 256;
+/// Descriptors that are for other things than connections: pipes, bodies that are kept, look-ups, published ports.
+const OTHER: u64 = 352;
 /// How long connections get to end after everything inside has.
 const ENDING: Duration = Duration::from_millis(500);
 /// Threads for look-ups outside: `getaddrinfo(3)` blocks.
@@ -56,8 +56,8 @@ pub struct Gateway {
     /// Pipes for relayed connections.
     pub(crate) pipes: Pipes,
     connections: Cell<u64>,
-    /// A permit a connection.
-    pub(crate) room: Arc<Semaphore>,
+    /// Where connections have their places.
+    pub(crate) room: Room,
 }
 
 impl Gateway {
@@ -145,7 +145,7 @@ pub fn serve(
     settings: Settings,
     sockets: Sockets,
     control: OwnedFd,
-    interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
+    interceptors: impl FnOnce(Handle) -> Result<Vec<Box<dyn Interceptor>>, String>,
 ) -> Result<(), GatewayError> {
     let roots = roots::read(&settings.roots)?;
     confine::limits()?;
@@ -180,7 +180,7 @@ pub(crate) async fn run(
     sockets: Sockets,
     control: OwnedFd,
     destinations: impl Destinations + 'static,
-    interceptors: impl FnOnce(Handle) -> Vec<Box<dyn Interceptor>>,
+    interceptors: impl FnOnce(Handle) -> Result<Vec<Box<dyn Interceptor>>, String>,
 ) -> Result<(), GatewayError> {
     let ledger = Rc::new(Ledger::new(control).map_err(GatewayError::Monitor)?);
     let handle = Handle::new(Rc::clone(&ledger));
@@ -192,10 +192,10 @@ pub(crate) async fn run(
         ledger,
         leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
         servers: Servers::new(roots)?,
-        interceptors: interceptors(handle.clone()),
+        interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
         pipes: Pipes::new(),
         connections: Cell::new(settings.before.connections),
-        room: Arc::new(Semaphore::new(room)),
+        room: Room::new(room),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
     let mut servers = JoinSet::new();
@@ -207,12 +207,19 @@ pub(crate) async fn run(
         let socket = UdpSocket::from_std(socket.into()).map_err(GatewayError::Socket)?;
         servers.spawn_local(dns::serve(Rc::clone(&gateway), socket));
     }
+    let mut published = Published::default();
     loop {
         tokio::select! {
             heard = gateway.ledger.hear() => match heard.map_err(GatewayError::Monitor)? {
                 None => break,
-                Some(Hear::Allow(rules)) => gateway.allow(rules),
-                Some(Hear::Answer { id, value }) => handle.answered(id, value),
+                Some((Hear::Allow(rules), _)) => gateway.allow(rules),
+                Some((Hear::Answer { id, value }, _)) => handle.answered(id, value),
+                Some((Hear::Publish(publications), files)) => published.add(&gateway, publications, files)?,
+                Some((Hear::Unpublish(number), _)) => published.remove(number),
+            },
+            Some(ended) = published.ended() => match ended {
+                Err(GatewayError::Monitor(_)) => {}
+                result => result?,
             },
             Some(ended) = servers.join_next() => match ended {
                 // The monitor is gone: the other branch sees its end, or why.
@@ -224,9 +231,9 @@ pub(crate) async fn run(
     }
     // Everything inside has ended: so do its connections, each with its record.
     servers.shutdown().await;
-    let all = u32::try_from(room).unwrap_or(u32::MAX);
+    published.finish(ENDING).await;
     // What has not ended by then the monitor records.
-    let _ = timeout(ENDING, gateway.room.acquire_many(all)).await;
+    let _ = timeout(ENDING, gateway.room.empty()).await;
     Ok(())
 }
 

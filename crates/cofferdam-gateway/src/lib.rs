@@ -15,6 +15,9 @@ mod classify;
 mod confine;
 mod dns;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod handle;
 mod http;
@@ -24,8 +27,10 @@ mod owner;
 mod passthrough;
 mod pipes;
 mod place;
+mod publish;
 mod refuse;
 mod relay;
+mod room;
 mod roots;
 #[cfg(test)]
 mod testing;
@@ -35,7 +40,7 @@ pub use authority::Authority;
 pub use error::GatewayError;
 pub use gateway::{Gateway, serve};
 pub use handle::Handle;
-pub use names::first_addresses;
+pub use names::{first_addresses, is_synthetic};
 pub use place::{Connection, Place};
 pub use settings::{Before, Settings, Sockets};
-pub use wire::{Hear, Kept, Ledger, Say};
+pub use wire::{Hear, Kept, Ledger, Publication, Say};

@@ -2,12 +2,17 @@
 //!
 //! An address means a name only within this run, and leads nowhere but here. Both families have the same index. Indices
 //! are given in turn over the whole range, twice as large as the table, so that an address whose name was forgotten
-//! comes to mean another name as late as possible.
+//! comes to mean another name as late as possible; and never while a program may still keep the answer that it was.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+/// How long programs may keep an answer.
+pub(crate) const KEPT: Duration = Duration::from_secs(60);
 /// Most names that are known at once.
 const NAMES: usize = 65_536;
 /// 198.18.0.0/15, the range for benchmarks (RFC 2544): no network routes it.
@@ -43,12 +48,18 @@ pub(crate) struct Names {
     /// Counts uses.
     clock: u64,
     last: u32,
+    /// Indices that were never given, from the one after `last` on.
+    fresh: u32,
+    /// Those whose names were forgotten, the earliest first, and until when a program may still keep them.
+    resting: VecDeque<(Instant, u32)>,
 }
 
 #[derive(Debug)]
 struct Entry {
     name: Box<str>,
     used: u64,
+    /// When an answer held it last.
+    answered: Instant,
     open: u32,
     /// Whether it was looked up.
     asked: bool,
@@ -68,7 +79,7 @@ impl Drop for Held<'_> {
 
 impl Names {
     /// With `first` at the first addresses for good, as [`first_addresses`] says. Where so many names have been given
-    /// addresses `before`, by tables that are gone, theirs come to be used last.
+    /// addresses `before`, by tables that are gone, programs may keep those still.
     pub(crate) fn new(first: &[String], before: u64) -> Names {
         let mut names = Names::bounded(NAMES);
         for name in first.iter().take(NAMES / 2) {
@@ -79,39 +90,67 @@ impl Names {
                 names.idle.remove(&entry.used);
             }
         }
-        let given = u64::from(names.last).saturating_add(before);
-        names.last = (given % u64::from(LAST)) as u32;
+        let given = u32::try_from(before).unwrap_or(LAST).min(names.fresh);
+        let until = Instant::now() + KEPT;
+        names.resting = (1..=given).map(|n| (until, names.last + n)).collect();
+        names.last += given;
+        names.fresh -= given;
         names
     }
 
     fn bounded(most: usize) -> Names {
-        Names { most, by_name: HashMap::new(), by_index: HashMap::new(), idle: BTreeMap::new(), clock: 0, last: 0 }
+        Names {
+            most,
+            by_name: HashMap::new(),
+            by_index: HashMap::new(),
+            idle: BTreeMap::new(),
+            clock: 0,
+            last: 0,
+            fresh: LAST,
+            resting: VecDeque::new(),
+        }
     }
 
     /// The addresses of a name, which is in the form that policy compares; whether it is asked for the first time. `None`
-    /// where all that are known have open connections.
+    /// where all that are known have open connections, or all addresses have been given out just now.
     pub(crate) fn look_up(&mut self, name: &str) -> Option<(Synthetic, bool)> {
+        let now = Instant::now();
         if let Some(&index) = self.by_name.get(name) {
             self.touch(index);
-            let asked = self.by_index.get_mut(&index).is_none_or(|entry| std::mem::replace(&mut entry.asked, true));
+            let asked = self.by_index.get_mut(&index).is_none_or(|entry| {
+                entry.answered = now;
+                std::mem::replace(&mut entry.asked, true)
+            });
             return Some((Synthetic::of(index), !asked));
         }
+        let rested = self.resting.front().is_some_and(|(until, _)| *until <= now);
+        if self.fresh == 0 && !rested || self.by_name.len() >= self.most && self.idle.is_empty() {
+            return None;
+        }
         if self.by_name.len() >= self.most {
-            let (_, oldest) = self.idle.pop_first()?;
-            if let Some(entry) = self.by_index.remove(&oldest) {
-                self.by_name.remove(&entry.name);
-            }
+            self.forget_one();
         }
-        let mut index = self.last % LAST + 1;
-        while self.by_index.contains_key(&index) {
-            index = index % LAST + 1;
-        }
-        self.last = index;
+        let index = if self.fresh > 0 {
+            self.fresh -= 1;
+            self.last = self.last % LAST + 1;
+            self.last
+        } else {
+            self.resting.pop_front()?.1
+        };
         self.clock += 1;
         self.by_name.insert(name.into(), index);
-        self.by_index.insert(index, Entry { name: name.into(), used: self.clock, open: 0, asked: true });
+        let entry = Entry { name: name.into(), used: self.clock, answered: now, open: 0, asked: true };
+        self.by_index.insert(index, entry);
         self.idle.insert(self.clock, index);
         Some((Synthetic::of(index), true))
+    }
+
+    /// Forgets the name that was not used for longest; its address rests.
+    fn forget_one(&mut self) {
+        let Some((_, index)) = self.idle.pop_first() else { return };
+        let Some(entry) = self.by_index.remove(&index) else { return };
+        self.by_name.remove(&entry.name);
+        self.resting.push_back((entry.answered + KEPT, index));
     }
 
     /// What an address stands for, while it does; and that until the second value is dropped.
@@ -160,7 +199,7 @@ fn index(address: IpAddr) -> Option<u32> {
 }
 
 /// Whether an address is of the ranges that stand for names.
-pub(crate) fn is_synthetic(address: IpAddr) -> bool {
+pub fn is_synthetic(address: IpAddr) -> bool {
     index(address).is_some()
 }
 
@@ -206,14 +245,16 @@ mod tests {
         assert_eq!(name_of(&names, first_addresses(1)[0]).as_deref(), Some("db.example"));
     }
 
-    #[test]
-    fn what_an_earlier_table_gave_out_means_nothing_else_at_first() {
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_table_gave_out_means_nothing_else_at_first() {
         let mut earlier = Names::new(&[], 0);
         let old: Vec<Synthetic> = ["a.example", "b.example"].map(|name| earlier.look_up(name).unwrap().0).to_vec();
         let names = RefCell::new(Names::new(&[], 2));
         assert!(!old.contains(&names.borrow_mut().look_up("c.example").unwrap().0));
         assert_eq!(name_of(&names, old[1].v4.into()), None);
         let mut wrapped = Names::new(&[], u64::from(LAST));
+        assert_eq!(wrapped.look_up("d.example"), None, "programs may keep any of them");
+        tokio::time::advance(KEPT).await;
         assert_eq!(wrapped.look_up("d.example").unwrap().0, old[0]);
     }
 
@@ -242,15 +283,24 @@ mod tests {
         assert_eq!(names.borrow().idle.len(), 3);
     }
 
-    #[test]
-    fn addresses_are_used_again_as_late_as_possible_and_nothing_grows() {
+    #[tokio::test(start_paused = true)]
+    async fn addresses_are_used_again_as_late_as_possible_and_nothing_grows() {
         let mut names = Names::bounded(2);
         let first = names.look_up("first.example").unwrap().0;
         for n in 1..LAST {
             assert_ne!(names.look_up(&format!("n{n}.example")).unwrap().0, first);
         }
+        // All were given within a minute: none means another name before it is over, and nobody is forgotten for it.
+        let last = format!("n{}.example", LAST - 1);
+        tokio::time::advance(KEPT / 2).await;
+        assert!(names.look_up(&last).is_some_and(|(_, new)| !new));
+        tokio::time::advance(KEPT / 2 - Duration::from_millis(1)).await;
+        assert_eq!(names.look_up("again.example"), None);
+        assert!(names.look_up(&last).is_some_and(|(_, new)| !new));
+        tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(names.look_up("again.example").unwrap().0, first);
         assert_eq!(names.by_index.len(), 2);
         assert_eq!(names.idle.len(), 2);
+        assert_eq!(names.resting.len(), LAST as usize - 2);
     }
 }

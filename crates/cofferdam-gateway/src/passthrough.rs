@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::room::Seat;
 use crate::{Connection, Gateway, Place, refuse, relay};
 
 /// Most bytes that a ClientHello may have.
@@ -38,9 +39,12 @@ pub(crate) async fn serve(
     place: &Place,
     connection: &Connection,
     rule: &Rule,
+    seat: &Seat,
 ) -> io::Result<()> {
     let mut first = Vec::new();
-    let why = match timeout(PATIENCE, hello(&mut stream, &mut first)).await {
+    let said = timeout(PATIENCE, hello(&mut stream, &mut first)).await;
+    seat.is_served();
+    let why = match said {
         Ok(Ok(Hello::Name(Some(name)))) if is_same(&name, &place.host) => {
             return relay::serve(gateway, stream, place, connection, rule, Mediation::Passthrough, &first).await;
         }
@@ -58,7 +62,8 @@ pub(crate) async fn serve(
     refuse::refuse(gateway, stream, place, connection, "https", why).await
 }
 
-fn is_same(name: &str, host: &str) -> bool {
+/// Whether two spellings are one host's.
+pub(crate) fn is_same(name: &str, host: &str) -> bool {
     matches!((Host::parse(name), Host::parse(host)), (Ok(name), Ok(host)) if name == host)
 }
 

@@ -81,9 +81,11 @@ fn record_of(place: &Place, connection: &Connection, rule: &Rule, mediation: Med
 
 /// Bytes that passed.
 #[derive(Debug, Default)]
-struct Counts {
-    sent: Cell<u64>,
-    received: Cell<u64>,
+pub(crate) struct Counts {
+    /// From the program.
+    pub(crate) sent: Cell<u64>,
+    /// To it.
+    pub(crate) received: Cell<u64>,
 }
 
 /// Why a direction ended before its source did.
@@ -101,7 +103,7 @@ enum Cut {
 type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
 
 /// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
-async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
+pub(crate) async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
     for end in [program, server] {
         // Who sent the bytes decided when: held back here, an answer in two small pieces would wait for an acknowledgement.
         end.set_nodelay(true)?;

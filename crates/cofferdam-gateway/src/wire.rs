@@ -1,14 +1,17 @@
 //! What the gateway and the monitor say to each other: one JSON value a packet of a `SOCK_SEQPACKET` socket (`unix(7)`).
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, NetConnect};
+use cofferdam_core::{Bytes, Publish};
 use cofferdam_policy::Rule;
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
@@ -18,6 +21,9 @@ pub const PACKET: usize = 64 * 1024;
 
 /// Most bytes of a body that are kept: more would fill the monitor's memory.
 pub const MOST_KEPT: usize = 8 << 20;
+
+/// Most descriptors of a packet: those of [`Publish::MOST`] publications, each with a dialer and a listener for IPv4 and IPv6.
+const MOST_FILES: usize = 3 * Publish::MOST;
 
 /// From the gateway.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +51,27 @@ pub enum Say {
         /// What, in words that the interceptor and the monitor agree on.
         what: String,
     },
+    /// A connection from outside to a published port was taken. Its [`Say::Passed`] follows.
+    Reached {
+        /// Which publication.
+        number: u64,
+    },
+    /// That connection has ended.
+    Passed {
+        /// Which publication.
+        number: u64,
+        /// Whether somebody listened inside.
+        answered: bool,
+        /// Bytes from inside.
+        sent: u64,
+        /// Bytes to it.
+        received: u64,
+    },
+    /// A publication has ended, and its connections with it.
+    Unpublished {
+        /// Which one.
+        number: u64,
+    },
     /// It cannot serve, and ends.
     Failed {
         /// Why, for the person.
@@ -61,9 +88,22 @@ pub struct Kept {
     pub received: bool,
 }
 
+/// A port to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// By which it is known from now on.
+    pub number: u64,
+    /// How many listeners come with it.
+    pub listeners: usize,
+}
+
 /// From the monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Hear {
+    /// These ports are published. Descriptors: of each the socket of its dialer, then its listeners.
+    Publish(Vec<Publication>),
+    /// This one is not any more.
+    Unpublish(u64),
     /// These rules apply too from now on, after all others.
     Allow(Vec<Rule>),
     /// The answer to [`Say::Ask`].
@@ -118,15 +158,32 @@ impl Ledger {
         self.say(&Say::Record { owner, kept: Kept::default(), what: Box::new(what) }, &[]).await
     }
 
-    /// What the monitor says next; `None` when it is gone.
+    /// What the monitor says next, with the descriptors that came with it; `None` when it is gone.
     ///
     /// # Errors
-    /// Those of `recv(2)`; `InvalidData` for what is none of its words.
-    pub async fn hear(&self) -> io::Result<Option<Hear>> {
+    /// Those of `recvmsg(2)`; `InvalidData` for what is none of its words.
+    pub async fn hear(&self) -> io::Result<Option<(Hear, Vec<OwnedFd>)>> {
         let mut packet = vec![0u8; PACKET];
-        match self.0.recv(&mut packet).await? {
-            0 => Ok(None),
-            length => Ok(Some(serde_json::from_slice(&packet[..length])?)),
+        match self.0.async_io(Interest::READABLE, || receive(self.0.as_fd(), &mut packet)).await? {
+            (0, _) => Ok(None),
+            (length, files) => Ok(Some((serde_json::from_slice(&packet[..length])?, files))),
         }
     }
+}
+
+/// The next packet of a sequenced socket: its length, and its descriptors.
+///
+/// # Errors
+/// Those of `recvmsg(2)`.
+pub(crate) fn receive(socket: BorrowedFd<'_>, packet: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let got = recvmsg(socket, &mut [IoSliceMut::new(packet)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut files = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            files.extend(received);
+        }
+    }
+    Ok((got.bytes, files))
 }

@@ -41,6 +41,14 @@ pub enum Class {
     Expiry,
     /// Two keys of a rule that cannot both be.
     Contradiction,
+    /// Something that does not belong into this layer's file.
+    Layer,
+    /// No field of a request that can carry a credential.
+    Header,
+    /// No place that a credential's value can come from.
+    Source,
+    /// No length of time.
+    Lifetime,
 }
 
 impl Class {
@@ -60,6 +68,10 @@ impl Class {
         Class::Address,
         Class::Expiry,
         Class::Contradiction,
+        Class::Layer,
+        Class::Header,
+        Class::Source,
+        Class::Lifetime,
     ];
 
     /// Its name in messages and in the documentation.
@@ -79,6 +91,10 @@ impl Class {
             Class::Address => "address",
             Class::Expiry => "expiry",
             Class::Contradiction => "contradiction",
+            Class::Layer => "layer",
+            Class::Header => "header",
+            Class::Source => "source",
+            Class::Lifetime => "lifetime",
         }
     }
 }

@@ -1,11 +1,14 @@
 //! From places to a policy: which files are read, and which of them count.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::change::Digest;
 
+use crate::credential::Credential;
 use crate::decide::{Layer, Policy};
 use crate::file::{self, FileError, IN_PROJECT};
+use crate::packages::Ecosystem;
 use crate::rule::LayerKind;
 use crate::schema::{Parsed, parse};
 use crate::source::Source;
@@ -119,6 +122,16 @@ impl Layers {
         self.person.iter().chain(project)
     }
 
+    /// Whose registries a run may reach while it resolves: those of all files that count.
+    pub fn registries(&self) -> BTreeSet<Ecosystem> {
+        self.counting().flat_map(|file| file.parsed.registries.iter().copied()).collect()
+    }
+
+    /// Whether decoys are to stand in the homes of runs.
+    pub fn tripwires(&self) -> bool {
+        self.person.as_ref().and_then(|file| file.parsed.tripwires).unwrap_or(true)
+    }
+
     /// Why the project's layer contributes nothing, in one line; `None` where it counts or is not there.
     pub fn left_out(&self) -> Option<String> {
         let path = self.root.join(IN_PROJECT);
@@ -133,6 +146,14 @@ impl Layers {
             }
         };
         Some(format!("{} counts for nothing: {why}", path.display()))
+    }
+
+    /// The credentials: the person's own, where their file has no errors.
+    pub fn credentials(&self) -> &[Credential] {
+        match &self.person {
+            Some(file) if file.parsed.diagnostics.is_empty() => &file.parsed.credentials,
+            _ => &[],
+        }
     }
 
     /// The policy of the layers that count, with the command line's.

@@ -6,14 +6,19 @@
 //! nothing out, prints nothing, and does not read the environment.
 
 pub mod addition;
+pub mod credential;
 pub mod decide;
 pub mod diagnostic;
 pub mod explain;
 pub mod file;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub mod layers;
 pub mod method;
 pub mod option;
+pub mod packages;
 pub mod path;
 pub mod pattern;
 pub mod rule;
@@ -25,11 +30,13 @@ pub mod trust;
 mod expiry;
 mod index;
 
+pub use credential::{Credential, CredentialSource, Use};
 pub use decide::{Decision, Layer, Policy, Reason, Request};
 pub use diagnostic::{Class, Diagnostic, Style, render};
 pub use explain::{Explanation, explain};
 pub use file::FileError;
 pub use layers::{Layers, Places, ProjectState};
+pub use packages::Ecosystem;
 pub use path::NormalPath;
 pub use pattern::PathPattern;
 pub use rule::{LayerKind, Rule, RuleId, Scheme};

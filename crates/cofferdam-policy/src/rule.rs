@@ -22,6 +22,8 @@ pub enum LayerKind {
     Project,
     /// `--allow`.
     CommandLine,
+    /// `--resolve`: registries that the host's client configuration names.
+    Resolve,
     /// `coffer allow`, while the run was going on.
     Live,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for LayerKind {
             LayerKind::Person => "person",
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command line",
+            LayerKind::Resolve => "resolve",
             LayerKind::Live => "live",
         })
     }
@@ -42,7 +45,7 @@ impl fmt::Display for LayerKind {
 pub struct RuleId {
     /// The layer that it stands in.
     pub layer: LayerKind,
-    /// Its file; none for the command line.
+    /// Its file; none for the command line, and for a registry that no file names.
     #[serde(
         default,
         serialize_with = "bytes",
@@ -50,7 +53,7 @@ pub struct RuleId {
         skip_serializing_if = "Option::is_none"
     )]
     pub file: Option<Arc<Path>>,
-    /// The line at which it begins; on the command line which `--allow` it is, from 1.
+    /// The line at which it begins, 0 where there is none; on the command line which `--allow` it is, from 1.
     pub line: u32,
     /// Its name, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl From<&RuleId> for RuleRef {
             LayerKind::Person => "person",
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command-line",
+            LayerKind::Resolve => "resolve",
             LayerKind::Live => "live",
         };
         RuleRef {

@@ -1,6 +1,9 @@
 //! From a file's text to rules: one pass that finds everything that is wrong, not only the first.
 
+mod credential;
+mod packages;
 mod rule;
+mod tripwires;
 mod walk;
 
 use std::collections::HashMap;
@@ -8,7 +11,9 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::credential::Credential;
 use crate::diagnostic::{Class, Diagnostic};
+use crate::packages::Ecosystem;
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
 use walk::Walk;
@@ -21,6 +26,12 @@ pub const VERSION: i64 = 1;
 pub struct Parsed {
     /// The rules that are in order. Where there are errors they are not all, and none of them may count.
     pub rules: Vec<Rule>,
+    /// The credentials that are in order; none of any layer but the person's.
+    pub credentials: Vec<Credential>,
+    /// Whose registries a run may reach while it resolves.
+    pub registries: Vec<Ecosystem>,
+    /// Whether decoys are to stand in the homes of runs, where the file says so; the person's alone can.
+    pub tripwires: Option<bool>,
     /// Everything that is wrong, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -29,7 +40,20 @@ pub struct Parsed {
 pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
-    let rules = file(&mut walk, document.get_ref(), layer);
+    let known: &[&str] = match layer {
+        LayerKind::Person => &["version", "network", "packages", "credential", "tripwires"],
+        // A project does not choose how its runs are watched.
+        _ => &["version", "network", "packages", "credential"],
+    };
+    walk.known(document.get_ref(), known, "a policy file");
+    version(&mut walk, document.get_ref());
+    let rules = rules(&mut walk, document.get_ref(), layer);
+    let credentials = credential::credentials(&mut walk, document.get_ref(), layer);
+    let registries = packages::registries(&mut walk, document.get_ref());
+    let tripwires = match layer {
+        LayerKind::Person => tripwires::enabled(&mut walk, document.get_ref()),
+        _ => None,
+    };
     let mut diagnostics = walk.found;
     if !syntax.is_empty() {
         // What does not read leaves holes: only what stands there can be wrong.
@@ -42,12 +66,10 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, diagnostics }
+    Parsed { rules, credentials, registries, tripwires, diagnostics }
 }
 
-fn file(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
-    walk.known(table, &["version", "network"], "a policy file");
-    version(walk, table);
+fn rules(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {
     let Some((network, _)) = walk.table(table, "network") else { return Vec::new() };
     walk.known(network, &["allow"], "`[network]`");
     let Some(allow) = network.get("allow") else { return Vec::new() };

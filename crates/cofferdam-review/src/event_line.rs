@@ -1,7 +1,7 @@
 //! One event on one line.
 
 use cofferdam_core::change::Entry;
-use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream};
+use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream, TripwireOpened};
 
 use crate::Heads;
 use crate::argv::as_typed;
@@ -26,6 +26,13 @@ pub const KINDS: &[&str] = &[
     "net.connect",
     "net.denied",
     "http.exchange",
+    "tripwire.placed",
+    "tripwire.opened",
+    "net.published",
+    "net.unpublished",
+    "credential.fetched",
+    "credential.failed",
+    "credential.used",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -53,6 +60,13 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::NetConnect(_) => "net.connect",
         EventKind::NetDenied(_) => "net.denied",
         EventKind::HttpExchange(_) => "http.exchange",
+        EventKind::TripwirePlaced { .. } => "tripwire.placed",
+        EventKind::TripwireOpened(_) => "tripwire.opened",
+        EventKind::NetPublished(_) => "net.published",
+        EventKind::NetUnpublished(_) => "net.unpublished",
+        EventKind::CredentialFetched(_) => "credential.fetched",
+        EventKind::CredentialFailed(_) => "credential.failed",
+        EventKind::CredentialUsed(_) => "credential.used",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -120,6 +134,14 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetConnect(connect) => network::connected(connect),
         EventKind::NetDenied(denied) => network::denied(denied),
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
+        EventKind::TripwirePlaced { paths } => {
+            paths.iter().map(|path| one_line(&path.0)).collect::<Vec<_>>().join(", ")
+        }
+        EventKind::TripwireOpened(opened) => tripwire(opened),
+        EventKind::NetPublished(published) => network::published(published),
+        EventKind::NetUnpublished(ended) => network::unpublished(ended),
+        EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => network::fetched(fetch),
+        EventKind::CredentialUsed(used) => network::used(used),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())
@@ -149,6 +171,12 @@ fn changed(change: &FileChanged) -> String {
     let (letter, before, after) = (letter(change), bytes(&change.before), bytes(&change.after));
     let by = change.commands.first().map_or(String::new(), |seq| format!(" by {seq}"));
     format!("{letter} {} ({} → {}){by}", one_line(&change.path.0), size(before), size(after))
+}
+
+/// An open of a decoy.
+pub(crate) fn tripwire(opened: &TripwireOpened) -> String {
+    let times = if opened.count == 1 { String::new() } else { format!(" {} times", grouped(opened.count)) };
+    format!("decoy {} was opened{times}", one_line(&opened.path.0))
 }
 
 /// git's status letter of a change.

@@ -115,6 +115,14 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::TripwirePlaced { paths } => paths.iter().any(|path| pattern.is_match(&path.0)),
+        EventKind::TripwireOpened(opened) => pattern.is_match(&opened.path.0),
+        EventKind::NetPublished(published) => published.addresses.iter().any(|address| text(&address.to_string())),
+        EventKind::NetUnpublished(ended) => ended.addresses.iter().any(|address| text(&address.to_string())),
+        EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => {
+            text(&fetch.name) || fetch.error.as_deref().is_some_and(text)
+        }
+        EventKind::CredentialUsed(used) => text(&used.name) || text(&used.host) || text(&used.purpose),
         EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),

@@ -5,13 +5,17 @@
 
 mod argv;
 pub mod blame;
+pub mod document;
 mod error;
 mod event_line;
 pub mod export;
 mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod heads;
 pub mod index;
-mod network;
+pub mod network;
 mod page;
 mod parse;
 mod shell;

@@ -55,6 +55,10 @@ pub struct Page {
     pub files: Vec<(u64, FileChanged)>,
     /// How many there are.
     pub files_count: u64,
+    /// What it and the processes below it looked up, let out, or tried to (`net.*`, `http.exchange`); a bounded number.
+    pub network: Vec<(u64, EventKind)>,
+    /// How many there are.
+    pub network_count: u64,
 }
 
 /// Reads what the log says of the command that event `seq` started.
@@ -106,6 +110,8 @@ fn begun(event: Event) -> Result<Page> {
         below_count: 0,
         files: Vec::new(),
         files_count: 0,
+        network: Vec::new(),
+        network_count: 0,
     })
 }
 
@@ -143,6 +149,15 @@ impl Page {
             }
             EventKind::ProcessImage(image) if event.cause == Some(self.seq) => self.image = Some(image),
             EventKind::CommandOutput(output) => self.outputs.push((event.seq, event.cause.unwrap_or(0), output)),
+            what @ (EventKind::NetLookup(_)
+            | EventKind::NetConnect(_)
+            | EventKind::NetDenied(_)
+            | EventKind::HttpExchange(_)) => {
+                self.network_count += 1;
+                if self.network.len() < LISTED {
+                    self.network.push((event.seq, what));
+                }
+            }
             EventKind::TestResult(result) => self.tests.push((event.seq, result)),
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! What runs cost and were refused, from their logs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cofferdam_core::Timestamp;
@@ -7,6 +8,9 @@ use cofferdam_core::event::{Event, EventKind};
 use serde::Serialize;
 
 use crate::{Result, Tail};
+
+/// Most hosts of a run that are told apart where something was refused.
+const HOSTS: usize = 1000;
 
 /// What one run's log says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub struct RunFacts {
     pub execs: u64,
     /// What limits refused or ended.
     pub refusals: u64,
+    /// What the network refused, by host; a bounded number of hosts.
+    pub denied: BTreeMap<String, u64>,
+    /// Opens of decoys.
+    pub tripwires: u64,
     /// Things that had to be dropped from the evidence.
     pub gaps: u64,
     /// When it was first promoted.
@@ -46,6 +54,14 @@ pub struct Stats {
     pub refusals: u64,
     /// Runs in which something was refused.
     pub refused_runs: u64,
+    /// What the network refused.
+    pub denied: u64,
+    /// Runs in which the network refused something.
+    pub denied_runs: u64,
+    /// Hosts to which something was refused, those of the most runs first.
+    pub denied_hosts: Vec<DeniedHost>,
+    /// Runs in which a decoy was opened.
+    pub tripwire_runs: u64,
     /// Runs of whose evidence something is missing.
     pub gap_runs: u64,
     /// Runs that were promoted, wholly or in part.
@@ -56,6 +72,17 @@ pub struct Stats {
     pub promotion_median: Option<u64>,
     /// The 95th percentile of the same.
     pub promotion_p95: Option<u64>,
+}
+
+/// A host to which something was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeniedHost {
+    /// The host, as programs named it; empty for those beyond the bound of a run.
+    pub host: String,
+    /// In how many runs.
+    pub runs: u64,
+    /// How often.
+    pub times: u64,
 }
 
 /// Reads a run's log. Only what is counted is taken apart.
@@ -74,8 +101,8 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
                 }
             }
             Some(
-                b"run.started" | b"run.ended" | b"limit.reached" | b"evidence.gap" | b"promotion.applied"
-                | b"run.discarded",
+                b"run.started" | b"run.ended" | b"limit.reached" | b"tripwire.opened" | b"evidence.gap"
+                | b"promotion.applied" | b"net.denied" | b"run.discarded",
             ) => {}
             _ => continue,
         }
@@ -87,6 +114,11 @@ pub fn run_facts(evidence: &Path) -> Result<RunFacts> {
             }
             EventKind::RunEnded(_) => facts.ended = Some(event.time),
             EventKind::LimitReached { .. } => facts.refusals += 1,
+            EventKind::NetDenied(denied) => {
+                let room = facts.denied.len() < HOSTS || facts.denied.contains_key(&denied.host);
+                *facts.denied.entry(if room { denied.host } else { String::new() }).or_default() += 1;
+            }
+            EventKind::TripwireOpened(opened) => facts.tripwires += opened.count,
             EventKind::EvidenceGap { .. } => facts.gaps += 1,
             EventKind::PromotionApplied(_) => facts.promoted = facts.promoted.or(Some(event.time)),
             EventKind::RunDiscarded { .. } => facts.discarded = true,
@@ -121,12 +153,29 @@ pub fn stats(runs: &[RunFacts]) -> Stats {
         execs: runs.iter().map(|run| run.execs).sum(),
         refusals: runs.iter().map(|run| run.refusals).sum(),
         refused_runs: count(|run| run.refusals > 0),
+        denied: runs.iter().flat_map(|run| run.denied.values()).sum(),
+        denied_runs: count(|run| !run.denied.is_empty()),
+        denied_hosts: denied_hosts(runs),
+        tripwire_runs: count(|run| run.tripwires > 0),
         gap_runs: count(|run| run.gaps > 0),
         promoted: count(|run| run.promoted.is_some()),
         discarded: count(|run| run.discarded && run.promoted.is_none()),
         promotion_median: percentile(&waits, 50),
         promotion_p95: percentile(&waits, 95),
     }
+}
+
+fn denied_hosts(runs: &[RunFacts]) -> Vec<DeniedHost> {
+    let mut hosts: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (host, times) in runs.iter().flat_map(|run| &run.denied) {
+        let (runs, all) = hosts.entry(host).or_default();
+        *runs += 1;
+        *all += times;
+    }
+    let host = |(host, (runs, times)): (&str, (u64, u64))| DeniedHost { host: host.to_owned(), runs, times };
+    let mut hosts: Vec<DeniedHost> = hosts.into_iter().map(host).collect();
+    hosts.sort_by_key(|host| std::cmp::Reverse((host.runs, host.times)));
+    hosts
 }
 
 fn sorted(values: impl Iterator<Item = u64>) -> Vec<u64> {
@@ -157,6 +206,18 @@ mod tests {
         let line = br#"{"seq":1,"time":"2026-11-24T13:40:01.000000000Z","kind":"prompt","data":{"x":"\"kind\":\"run.ended\""}}"#;
         assert_eq!(kind(line), Some(&b"prompt"[..]));
         assert_eq!(kind(b"{\"seq\":1}"), None);
+    }
+
+    #[test]
+    fn hosts_of_the_most_runs_come_first() {
+        let run = |hosts: &[(&str, u64)]| RunFacts {
+            denied: hosts.iter().map(|(host, times)| ((*host).to_owned(), *times)).collect(),
+            ..RunFacts::default()
+        };
+        let got = stats(&[run(&[("a", 90), ("b", 1)]), run(&[("b", 2)]), run(&[])]);
+        assert_eq!((got.denied, got.denied_runs), (93, 2));
+        let hosts: Vec<_> = got.denied_hosts.iter().map(|h| (h.host.as_str(), h.runs, h.times)).collect();
+        assert_eq!(hosts, [("b", 2, 3), ("a", 1, 90)]);
     }
 
     #[test]

@@ -150,51 +150,20 @@ impl Need {
 #[cfg(test)]
 mod tests {
     use cofferdam_core::Timestamp;
-    use cofferdam_core::event::{Body, HttpExchange, NetConnect, NetDenied, RuleRef};
+    use cofferdam_core::event::{HttpExchange, NetConnect, NetDenied};
     use cofferdam_policy::{Layer, LayerKind, Policy, Request, Source, parse};
 
     use super::*;
-
-    fn rule(layer: &str) -> RuleRef {
-        RuleRef { layer: layer.to_owned(), file: None, line: 1, name: None }
-    }
+    use crate::export::samples;
 
     fn exchange(method: &str, url: &str, layer: &str) -> EventKind {
-        EventKind::HttpExchange(Box::new(HttpExchange {
-            connection: 1,
-            method: method.to_owned(),
-            url: url.to_owned(),
-            version: "HTTP/1.1".to_owned(),
-            status: Some(200),
-            rule: rule(layer),
-            purpose: "fetch".to_owned(),
-            request: Vec::new(),
-            sent: Body::default(),
-            response: Vec::new(),
-            received: Body::default(),
-            answered: None,
-            microseconds: 1,
-            upgrade: None,
-            changed: Vec::new(),
-            error: None,
-        }))
+        let EventKind::HttpExchange(exchange) = samples::exchange(method, url, "fetch") else { unreachable!() };
+        EventKind::HttpExchange(Box::new(HttpExchange { rule: samples::rule(layer), ..*exchange }))
     }
 
     fn relayed(host: &str, port: u16, mediation: Mediation) -> EventKind {
-        EventKind::NetConnect(NetConnect {
-            connection: 2,
-            host: host.to_owned(),
-            port,
-            mediation,
-            address: None,
-            rule: Some(rule("live")),
-            purpose: "query".to_owned(),
-            sent: 1,
-            received: 1,
-            milliseconds: 1,
-            exchanges: 0,
-            error: None,
-        })
+        let EventKind::NetConnect(connect) = samples::connect(host, port, 0, None) else { unreachable!() };
+        EventKind::NetConnect(NetConnect { mediation, rule: Some(samples::rule("live")), ..connect })
     }
 
     fn denied(method: Option<&str>, allow: Option<&str>) -> EventKind {
@@ -205,10 +174,8 @@ mod tests {
             method: method.map(str::to_owned),
             path: method.map(|_| "/p".to_owned()),
             reason: "no-rule".to_owned(),
-            detail: String::new(),
-            rule: None,
             allow: allow.map(str::to_owned),
-            connection: None,
+            ..NetDenied::default()
         })
     }
 

@@ -3,7 +3,7 @@
 //! The directory is the person's alone and never visible inside an enclosure.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use cofferdam_enclosure::{Channel, Received};
@@ -24,6 +24,18 @@ const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 pub enum Request {
     /// This rule applies too from now on, as `cofferdam-policy` writes it.
     Allow(serde_json::Value),
+    /// This port of the enclosure's loopback is published. Descriptors: its listeners ([`crate::publish::listen`]).
+    Publish {
+        /// The port inside.
+        port: u16,
+    },
+    /// Which ports listen inside.
+    Listening,
+    /// This port is not published any more.
+    Unpublish {
+        /// The port inside.
+        port: u16,
+    },
 }
 
 /// The answer.
@@ -31,6 +43,13 @@ pub enum Request {
 pub enum Reply {
     /// It is so from now on.
     Done,
+    /// It is published from now on.
+    Published {
+        /// Whether something listens at it inside; absent where that cannot be known.
+        listens: Option<bool>,
+    },
+    /// The ports that listen inside, in order.
+    Listening(Vec<u16>),
     /// It is not, and why.
     Refused(String),
 }
@@ -58,11 +77,11 @@ pub(crate) fn address(directory: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)>
     Ok((directory, address))
 }
 
-/// Asks a run.
+/// Asks a run. The answer is never [`Reply::Refused`].
 ///
 /// # Errors
 /// [`ControlError`].
-pub fn ask(run: &Run, request: &Request) -> Result<(), ControlError> {
+pub fn ask(run: &Run, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, ControlError> {
     let not_live = || ControlError::NotLive(run.record.run.short().to_owned());
     let (_directory, address) = address(&run.directory)?;
     let socket =
@@ -72,14 +91,14 @@ pub fn ask(run: &Run, request: &Request) -> Result<(), ControlError> {
         other => other.map_err(io::Error::from)?,
     }
     let channel = Channel::from(socket);
-    channel.send(request, &[])?;
+    channel.send(request, files)?;
     match poll(&mut [PollFd::new(&channel.as_fd(), PollFlags::IN)], Some(&PATIENCE)) {
         Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         other => other.map_err(io::Error::from)?,
     };
     match channel.receive::<Reply>()? {
-        Received::Message(Reply::Done, _) => Ok(()),
         Received::Message(Reply::Refused(why), _) => Err(ControlError::Refused(why)),
+        Received::Message(reply, _) => Ok(reply),
         Received::Closed => Err(not_live()),
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use cofferdam_core::Timestamp;
 use cofferdam_core::plan::{Mount, RunPlan};
+use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_enclosure::{Channel, read_large};
 use cofferdam_evidence::Secrets;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
@@ -16,7 +16,9 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use crate::from::{is_rerun, kept_layers};
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
+use crate::publish::Listening;
 use crate::store::{Lock, RunRecord, StoreError, doing, private_directory, try_lock, write_new_record};
+use crate::tripwires::{self, Decoys};
 
 /// A run whose directories stand and whose locks are held.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub struct Prepared {
     /// The host's own way out, for the gateway: [`crate::plan::proxy`]. Never in the plan and the evidence, for it may hold a
     /// password.
     pub(crate) proxy: Vec<String>,
+    /// What stands in the home to be opened by nobody.
+    pub(crate) decoys: Decoys,
+    /// Of each port that the plan publishes, its listeners.
+    pub(crate) listeners: Vec<Vec<OwnedFd>>,
     run: Option<Lock>,
     home: Option<Lock>,
 }
@@ -39,7 +45,12 @@ impl Prepared {
     ///
     /// # Errors
     /// Where the store cannot be written.
-    pub fn new(mut plan: RunPlan, secrets: Secrets, proxy: Vec<String>) -> Result<Prepared, StoreError> {
+    pub fn new(
+        mut plan: RunPlan,
+        secrets: Secrets,
+        proxy: Vec<String>,
+        published: Vec<Listening>,
+    ) -> Result<Prepared, StoreError> {
         let directory = plan.directory.as_path().to_owned();
         private_directory(&directory)?;
         let run = try_lock(&directory)?;
@@ -63,6 +74,7 @@ impl Prepared {
                 layer(between.first().unwrap_or(lower).as_path(), upper.as_path(), work.as_path())?;
             }
         }
+        let decoys = if plan.tripwires.is_empty() { Decoys::default() } else { decoys(&mut plan, home.is_some()) };
         let record = RunRecord {
             run: plan.run.clone(),
             project: plan.project.clone(),
@@ -75,7 +87,8 @@ impl Prepared {
             layers: kept_layers(&plan),
         };
         write_new_record(&directory, &record)?;
-        Ok(Prepared { plan, directory, record, secrets, proxy, run, home })
+        let listeners = published.into_iter().map(Listening::into_descriptors).collect();
+        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, listeners, run, home })
     }
 
     /// The decided plan.
@@ -88,17 +101,29 @@ impl Prepared {
     /// # Errors
     /// Where the monitor is gone.
     pub fn hand_over(self, channel: &Channel) -> io::Result<()> {
-        let locks: Vec<BorrowedFd<'_>> = self.run.iter().chain(&self.home).map(AsFd::as_fd).collect();
-        let cover = Ask::Start { home: self.home.is_some() };
-        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy), &locks)
+        let locks = self.run.iter().chain(&self.home).map(AsFd::as_fd);
+        let files: Vec<BorrowedFd<'_>> = locks.chain(self.listeners.iter().flatten().map(AsFd::as_fd)).collect();
+        let listeners = self.listeners.iter().map(Vec::len).collect();
+        let cover = Ask::Start { home: self.home.is_some(), listeners };
+        channel.send_large(&cover, &(&self.plan, &self.record, &self.secrets, &self.proxy, &self.decoys), &files)
     }
 
     /// Takes what the client handed over.
-    pub(crate) fn taken(memory: OwnedFd, mut locks: Vec<OwnedFd>, home: bool) -> io::Result<Prepared> {
-        let (plan, record, secrets, proxy): (RunPlan, RunRecord, Secrets, Vec<String>) = read_large(memory)?;
+    pub(crate) fn taken(
+        memory: OwnedFd,
+        mut locks: Vec<OwnedFd>,
+        home: bool,
+        listeners: &[usize],
+    ) -> io::Result<Prepared> {
+        type Whole = (RunPlan, RunRecord, Secrets, Vec<String>, Decoys);
+        let (plan, record, secrets, proxy, decoys): Whole = read_large(memory)?;
         let directory = plan.directory.as_path().to_owned();
+        let first = locks.len().saturating_sub(listeners.iter().sum());
+        let mut files = locks.split_off(first).into_iter();
+        let listeners = listeners.iter().map(|count| files.by_ref().take(*count).collect()).collect();
         let home = if home { locks.pop().map(Lock::from) } else { None };
-        Ok(Prepared { plan, directory, record, secrets, proxy, run: locks.pop().map(Lock::from), home })
+        let run = locks.pop().map(Lock::from);
+        Ok(Prepared { plan, directory, record, secrets, proxy, decoys, listeners, run, home })
     }
 
     /// Lets go of the home, once nothing of the enclosure lives: the next run of this agent here gets it.
@@ -169,6 +194,27 @@ fn make_home(home: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Places the decoys: in the home, where it is this run's alone, else in this run's layer of it. There is no boundary in them:
+/// where they cannot stand, the person is told, and the run goes on.
+fn decoys(plan: &mut RunPlan, own: bool) -> Decoys {
+    let layers = plan.enclosure.mounts.iter().find_map(|mount| match mount {
+        Mount::Overlay { lower, between, upper, .. } if *lower == plan.home => Some((upper, between)),
+        _ => None,
+    });
+    let placed = match layers {
+        _ if own => tripwires::place(plan.home.as_path()),
+        Some((upper, between)) => {
+            let below: Vec<&Path> = between.iter().chain([&plan.home]).map(Bytes::as_path).collect();
+            tripwires::place_above(upper.as_path(), &below)
+        }
+        None => return Decoys::default(),
+    };
+    placed.unwrap_or_else(|e| {
+        plan.notes.push(format!("no tripwires: {e}"));
+        Decoys::default()
+    })
 }
 
 /// Takes the persistent home; `None` where another run has it.

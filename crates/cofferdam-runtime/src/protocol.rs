@@ -1,6 +1,6 @@
 //! What the client and the monitor say to each other.
 
-use cofferdam_core::event::{RunEnded, TestResult};
+use cofferdam_core::event::{NetUnpublished, NetworkTotals, RunEnded, TestResult};
 use cofferdam_core::{Bytes, RunId};
 use cofferdam_enclosure::EnclosureError;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub enum Ask {
     Start {
         /// Whether the run has its home layer to itself.
         home: bool,
+        /// How many listeners, behind the locks, come for each port of the plan that is published.
+        listeners: Vec<usize>,
     },
     /// A signal for the command.
     Signal(i32),
@@ -46,8 +48,9 @@ pub enum Tell {
     Started,
     /// The command was stopped by this signal.
     Stopped(i32),
-    /// Everything inside has ended and is settled.
-    Ended(Box<Summary>),
+    /// Everything inside has ended and is settled. The [`Summary`] is a memory file that comes with it: what runs inside
+    /// decides how long that is.
+    Ended,
     /// A layer of the boundary could not be set up: there was no run.
     NotEnclosed(EnclosureError),
     /// The run could not be recorded or stored: there was no run.
@@ -78,23 +81,37 @@ pub struct Summary {
     /// What left and what did not; absent where nothing tried to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkSummary>,
+    /// Decoys that were opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Opened>,
     /// Something the person should know, one line each.
     pub notes: Vec<String>,
+}
+
+/// A decoy that was opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Where it stood inside, absolute.
+    pub path: Bytes,
+    /// How often it was opened.
+    pub count: u64,
 }
 
 /// What the end of a run says of its network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NetworkSummary {
-    /// Requests that were let out.
-    pub requests: u64,
-    /// Connections that were let out.
-    pub connections: u64,
-    /// Different hosts among them.
+    /// As `run.ended` has them.
+    pub totals: NetworkTotals,
+    /// Different hosts that connections went to.
     pub hosts: u64,
-    /// What was denied, each time counted.
-    pub denials: u64,
     /// What was denied, each host, port and reason once, in the order in which they came; bounded.
     pub denied: Vec<Denied>,
+    /// What came of the ports that were published; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<NetUnpublished>,
+    /// Ports at which something inside listened, and that were not published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listened: Vec<u16>,
 }
 
 /// What was denied for one reason.

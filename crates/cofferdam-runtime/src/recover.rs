@@ -51,6 +51,7 @@ pub fn recover(run: &mut Run, secrets: impl FnOnce() -> Secrets) -> Result<Recov
         ignored: 0,
         execs: 0,
         memory: None,
+        network: None,
     };
     let layers = Layers::open(run.record.project.as_path(), run.upper(), run.base())
         .map_err(|e| failed(RecordError::Workspace(e)))?;

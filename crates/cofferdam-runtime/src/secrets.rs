@@ -5,9 +5,12 @@
 use std::io::Read;
 use std::path::Path;
 
+use cofferdam_core::Bytes;
 use cofferdam_core::plan::RunPlan;
 use cofferdam_enclosure::open_regular;
 use cofferdam_evidence::{Refused, Secrets};
+use cofferdam_policy::{Credential, CredentialSource};
+use serde::Deserialize;
 
 use crate::plan::{Host, clean_configuration};
 
@@ -104,7 +107,18 @@ pub fn of_host(host: &Host) -> Gathered {
 /// As [`of_host`], with what the person gives the command besides.
 pub fn of_run(host: &Host, plan: &RunPlan) -> Gathered {
     let mut gathered = of_host(host);
-    for variable in &plan.enclosure.env {
+    for planned in &plan.network.credentials {
+        let Ok(credential) = Credential::deserialize(&planned.credential) else { continue };
+        if let CredentialSource::Env(name) = &credential.source
+            && let Some(value) = host.var(name)
+        {
+            gathered.add(&credential.name, value.0.trim_ascii());
+        }
+    }
+    let placeholders: Vec<&str> = plan.network.credentials.iter().filter_map(|p| p.placeholder.as_deref()).collect();
+    // What stands for a credential is none, and is to be seen in evidence.
+    let is_secret = |set: &&Bytes| !placeholders.iter().any(|place| set.0.ends_with(place.as_bytes()));
+    for variable in plan.enclosure.env.iter().filter(is_secret) {
         if let Some(at) = variable.0.iter().position(|b| *b == b'=') {
             gathered.variable(&variable.0[..at], &variable.0[at + 1..]);
         }

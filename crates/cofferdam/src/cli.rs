@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use cofferdam_core::Publish;
+
 use crate::commands;
 use crate::exit;
 use crate::output::Colour;
@@ -60,8 +62,12 @@ enum Command {
     Export(commands::export::ExportArgs),
     /// Look at the policy: which rules there are, what is wrong with them, what they would decide
     Policy(commands::policy::PolicyArgs),
+    /// Look at credentials that requests carry without being inside, and try whether they can be fetched
+    Credential(commands::credential::CredentialArgs),
     /// Let runs reach a host: a rule with a purpose, in force at once
     Allow(commands::allow::AllowArgs),
+    /// Let this machine reach a port of a run that goes on
+    Publish(commands::publish::PublishArgs),
     /// Say why a host or file is refused, and how to ask for it; inside an enclosure too
     Why(commands::why::WhyArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
@@ -101,9 +107,19 @@ pub struct Options {
     /// What the host is allowed for, in a few words: one for each --allow in their order, or one for all
     #[arg(id = "purposes", long = "purpose", value_name = "TEXT", requires = "allow")]
     pub purposes: Vec<String>,
+    /// Let this machine reach a port inside, on its loopback unless another address is given; without HOSTPORT at the same
+    /// number where it is free; may be repeated
+    #[arg(long, short, value_name = "[HOSTADDR:][HOSTPORT:]PORT")]
+    pub publish: Vec<Publish>,
+    /// Let it read from the package registries that policy names, as your clients are configured to
+    #[arg(long)]
+    pub resolve: bool,
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
+    /// Place no decoys of credentials in the home, and watch none
+    #[arg(long)]
+    pub no_tripwires: bool,
     /// Do not keep the lines you type as prompts
     #[arg(long)]
     pub no_record_typing: bool,
@@ -184,7 +200,9 @@ pub fn main(early: Early) -> ExitCode {
         Command::Verify(args) => commands::verify::verify(&args, cli.color),
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
+        Command::Credential(args) => commands::credential::credential(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
+        Command::Publish(args) => commands::publish::publish(&args),
         Command::Why(args) => commands::why::why(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),

@@ -22,13 +22,21 @@ pub enum HostError {
     },
 }
 
+/// The person's home, without symbolic links.
+pub fn home() -> Result<PathBuf, HostError> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()).ok_or(HostError::NoHome)?;
+    home.canonicalize().map_err(opened(format!("your home {}", home.display())))
+}
+
+fn opened(what: String) -> impl FnOnce(std::io::Error) -> HostError {
+    move |error| HostError::Directory { what, error }
+}
+
 /// Looks around.
 pub fn host() -> Result<Host, HostError> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()).ok_or(HostError::NoHome)?;
-    let opened = |what: String| move |error| HostError::Directory { what, error };
     Ok(Host {
         env: std::env::vars_os().map(|(n, v)| (Bytes::from(n), Bytes::from(v))).collect(),
-        home: home.canonicalize().map_err(opened(format!("your home {}", home.display())))?,
+        home: home()?,
         cwd: std::env::current_dir()
             .and_then(|c| c.canonicalize())
             .map_err(opened("the current directory".to_owned()))?,

@@ -12,11 +12,16 @@ mod run;
 
 use std::process::ExitCode;
 
-use cofferdam_runtime::gateway;
+use cofferdam_runtime::{broker, gateway};
 
 fn main() -> ExitCode {
-    if cofferdam_sys::argv::arguments().next().is_some_and(|name| name.to_bytes() == gateway::NAME.as_bytes()) {
+    let name = cofferdam_sys::argv::arguments().next();
+    if name.is_some_and(|name| name.to_bytes() == gateway::NAME.as_bytes()) {
         cofferdam_sys::exec::exit_now(gateway::main());
+    }
+    if name.is_some_and(|name| name.to_bytes() == broker::NAME.as_bytes()) {
+        let status = host::home().map_or(1, |home| broker::main(std::env::vars_os(), home));
+        cofferdam_sys::exec::exit_now(status);
     }
     // Before anything is read: what this process does not know yet cannot be found in an enclosure's init.
     let early = run::split_early();

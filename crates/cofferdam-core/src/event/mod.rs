@@ -1,11 +1,14 @@
 //! What the evidence of a run says. The names of kinds and fields are a published format: `docs/evidence-format.md`.
 
 mod chain;
+mod credential;
 mod network;
 mod output;
 mod process;
+mod published;
 mod reproduced;
 mod statement;
+mod tripwire;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +17,14 @@ use crate::plan::Origin;
 use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
-pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, RuleRef};
+pub use credential::{CredentialFetch, CredentialUsed};
+pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
+pub use published::{NetPublished, NetUnpublished, PublishedBy, UnpublishedBy};
 pub use reproduced::{Since, TestOutcome, TestReproduced};
 pub use statement::{Counted, Statement};
+pub use tripwire::TripwireOpened;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +115,30 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
+    /// Decoys stand in the run's home and are watched. Written before the command starts; without it there are none.
+    #[serde(rename = "tripwire.placed")]
+    TripwirePlaced {
+        /// Where they stand inside, absolute.
+        paths: Vec<Bytes>,
+    },
+    /// A decoy was opened. Its cause is the latest of the commands that ran then, with link `window`.
+    #[serde(rename = "tripwire.opened")]
+    TripwireOpened(TripwireOpened),
+    /// A port of the enclosure can be reached from the host from now on.
+    #[serde(rename = "net.published")]
+    NetPublished(NetPublished),
+    /// It cannot be any more; what came of it.
+    #[serde(rename = "net.unpublished")]
+    NetUnpublished(NetUnpublished),
+    /// The value of a credential was fetched outside, for a request. From here on it is struck.
+    #[serde(rename = "credential.fetched")]
+    CredentialFetched(CredentialFetch),
+    /// It could not be fetched: the requests that needed it did not go out.
+    #[serde(rename = "credential.failed")]
+    CredentialFailed(CredentialFetch),
+    /// A request goes out with a credential. Its cause is as that of `net.connect`.
+    #[serde(rename = "credential.used")]
+    CredentialUsed(CredentialUsed),
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {
@@ -211,6 +241,9 @@ pub struct RunEnded {
     /// asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What left and what did not; absent where nothing tried to, and in logs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkTotals>,
 }
 
 /// Why a run is over.

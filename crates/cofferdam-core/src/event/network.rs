@@ -82,7 +82,7 @@ pub struct NetConnect {
 }
 
 /// Data of `net.denied`: something did not leave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetDenied {
     /// The host, as the program named it: a name, or an address.
     pub host: String,
@@ -98,7 +98,9 @@ pub struct NetDenied {
     pub path: Option<String>,
     /// Why, as a word: a reason of policy (`no-rule`, `port`, `method`, …), or `direct-address` (no look-up gave it),
     /// `forbidden-address` (the name leads to an address that the rule does not name), `mismatch` (Host, SNI or
-    /// :authority disagree with the destination), `secret`, `tripwire`, `credential-shaped`, `not-http`, `udp`.
+    /// :authority disagree with the destination), `secret`, `tripwire`, `credential-shaped`,
+    /// `placeholder` (that of a credential, elsewhere than in its field), `not-http`, `udp` (a datagram socket was
+    /// connected to an address that no look-up gave).
     pub reason: String,
     /// Why, in a sentence for people.
     pub detail: String,
@@ -166,4 +168,19 @@ pub struct Body {
     /// What is kept of it, from its beginning; struck of secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<BlobRef>,
+}
+
+/// What the network of a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkTotals {
+    /// `http.exchange`s.
+    pub requests: u64,
+    /// `net.connect`s.
+    pub connections: u64,
+    /// `net.denied`s.
+    pub denied: u64,
+    /// Datagrams that programs tried to send and that found no way out, as the enclosure's network namespace counted them;
+    /// absent where its counters could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<u64>,
 }

@@ -5,6 +5,7 @@
 //! namespace does, which has no interface but its loopback. Where a part is missing on this machine less arrives, and
 //! nothing leaves either way.
 
+mod listening;
 mod netlink;
 mod redirect;
 mod routes;
@@ -18,6 +19,7 @@ use cofferdam_core::plan::EnclosurePlan;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub use listening::Listeners;
 pub use sockets::Socket;
 
 /// What arrives at the sockets. The texts say why it is not more.
@@ -54,20 +56,23 @@ pub struct NetworkSockets {
     pub udp: Vec<OwnedFd>,
     /// `NETLINK_SOCK_DIAG` (`sock_diag(7)`).
     pub diag: OwnedFd,
+    /// What listens inside. A socket of its own: two that ask by one would take each other's answers.
+    pub listeners: Listeners,
 }
 
 impl Network {
     /// Sorts the descriptors that came with it; `None` where there is nothing to serve.
     pub fn sort(&self, descriptors: impl IntoIterator<Item = OwnedFd>) -> Option<NetworkSockets> {
-        let (mut tcp, mut udp, mut diag) = (Vec::new(), Vec::new(), None);
+        let (mut tcp, mut udp, mut diag, mut listeners) = (Vec::new(), Vec::new(), None, None);
         for (socket, descriptor) in self.sockets.iter().zip(descriptors) {
             match socket {
                 Socket::Tcp => tcp.push(descriptor),
                 Socket::Udp => udp.push(descriptor),
                 Socket::Diag => diag = Some(descriptor),
+                Socket::Listeners => listeners = Some(Listeners::new(descriptor)),
             }
         }
-        Some(NetworkSockets { tcp, udp, diag: diag? })
+        Some(NetworkSockets { tcp, udp, diag: diag?, listeners: listeners? })
     }
 }
 
@@ -173,8 +178,8 @@ mod tests {
         let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut network = routed().network;
         assert!(network.sort([]).is_none());
-        network.sockets = vec![Socket::Tcp, Socket::Udp, Socket::Diag, Socket::Tcp];
-        let sorted = network.sort([file(), file(), file(), file()]).unwrap();
+        network.sockets = vec![Socket::Tcp, Socket::Udp, Socket::Diag, Socket::Listeners, Socket::Tcp];
+        let sorted = network.sort([file(), file(), file(), file(), file()]).unwrap();
         assert_eq!((sorted.tcp.len(), sorted.udp.len()), (2, 1));
     }
 }

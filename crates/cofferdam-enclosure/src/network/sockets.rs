@@ -27,6 +27,8 @@ pub enum Socket {
     Udp,
     /// `NETLINK_SOCK_DIAG` (`sock_diag(7)`), to ask for the other end of a connection.
     Diag,
+    /// `NETLINK_SOCK_DIAG`, to ask what listens.
+    Listeners,
 }
 
 /// The sockets, and whether IPv6 is among them.
@@ -46,6 +48,7 @@ pub(super) fn open() -> Result<Opened, EnclosureError> {
         (Socket::Tcp, tcp(Ipv4Addr::LOCALHOST.into()).doing(Step::Network, named("listening for TCP"))?),
         (Socket::Udp, udp(Ipv4Addr::UNSPECIFIED.into()).doing(Step::Network, named("listening for DNS"))?),
         (Socket::Diag, diag().doing(Step::Network, named("opening a socket for questions about sockets"))?),
+        (Socket::Listeners, diag().doing(Step::Network, named("opening a socket for questions about listeners"))?),
     ];
     let ipv6 = match tcp(Ipv6Addr::LOCALHOST.into()) {
         // Built without IPv6, or switched off for all interfaces: then nothing is sent by it.

@@ -1,20 +1,18 @@
 //! The helper: a process inside the enclosure, started at the first rename of a directory, that purifies directories.
 //!
-//! It is bound by everything that binds the command (mounts, user namespace, Landlock, seccomp, no capabilities), is not
-//! dumpable, and has no descriptor but its socket. The command cannot signal it (a Landlock domain of its own,
-//! `LANDLOCK_SCOPE_SIGNAL`) nor read its memory.
+//! It is confined as [`servant`] says.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use cofferdam_core::Bytes;
 use cofferdam_sys::clone::{self, Cloned};
-use cofferdam_sys::{exec, seccomp, signals};
+use cofferdam_sys::exec;
 use landlock::RulesetCreated;
 use rustix::fs::{Mode, fstat};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit};
 
 use super::decide::{Need, Side, need};
 use super::protocol::{Reply, Request};
@@ -22,8 +20,7 @@ use super::purify::{Purifier, Refused};
 use super::undo::undo;
 use crate::channel::{Channel, Received};
 use crate::error::{Doing, EnclosureError, Step};
-use crate::filter::{Notify, program};
-use crate::landlock::restrict;
+use crate::servant;
 
 /// Most levels of directories in one move, whatever the limit of descriptors: each level is a stack frame as well.
 const DEEPEST: u64 = 1000;
@@ -54,18 +51,11 @@ pub(crate) fn start(channel: Channel, rules: &RulesetCreated, devices: &[u64]) -
 
 fn confine(channel: &Channel, rules: &RulesetCreated) -> Result<Purifier, EnclosureError> {
     let limits = || "preparing the helper for directory renames".to_owned();
-    signals::reset_all();
-    rustix::process::setsid().doing(Step::Limits, limits)?; // away from the command's terminal
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(Step::Limits, limits)?;
     rustix::process::umask(Mode::empty());
     let files = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })
         .doing(Step::Limits, limits)?;
-    restrict(rules)?;
-    // 0 to 2 are /dev/null since init's start: a file under way never gets those numbers.
-    exec::close_all_but(&[0, 1, 2, channel.as_fd().as_raw_fd()]).doing(Step::Limits, limits)?;
-    seccomp::install(&program(Notify::Nothing), false)
-        .doing(Step::Seccomp, || "installing the helper's seccomp filter".to_owned())?;
+    servant::confine(channel, rules, "the helper for directory renames")?;
     // Three descriptors a level, and a few of its own.
     let depth = files.map_or(DEEPEST, |n| (n / 3).saturating_sub(8).min(DEEPEST));
     let process = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();

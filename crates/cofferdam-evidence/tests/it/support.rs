@@ -54,6 +54,7 @@ pub fn ended() -> EventKind {
         ignored: 0,
         execs: 0,
         memory: None,
+        network: None,
     })
 }
 

@@ -8,8 +8,10 @@ use domain::base::name::{Name, ParsedName};
 use domain::base::{Header, Message, MessageBuilder, Question, Serial, StaticCompressor, Ttl};
 use domain::rdata::{A, Aaaa, Soa};
 
+use crate::names::KEPT;
+
 /// How long programs may keep an answer.
-const TTL: Ttl = Ttl::from_secs(60);
+const TTL: Ttl = Ttl::from_secs(KEPT.as_secs() as u32);
 /// How long they may keep that there is nothing: short, for a person can allow more while the run goes on.
 const NOTHING_TTL: Ttl = Ttl::from_secs(5);
 /// What a datagram may have where the query says nothing (RFC 1035, section 4.2.1).

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::error::GatewayError;
 use crate::names::Synthetic;
+use crate::room::Seat;
 use crate::{Connection, Gateway};
 use message::{Found, Limit};
 
@@ -58,7 +59,14 @@ pub(crate) async fn serve(gateway: Rc<Gateway>, socket: UdpSocket) -> Result<(),
 ///
 /// # Errors
 /// Where the monitor is gone.
-pub(crate) async fn serve_stream(gateway: &Gateway, mut stream: TcpStream, connection: Connection) -> io::Result<()> {
+pub(crate) async fn serve_stream(
+    gateway: &Gateway,
+    mut stream: TcpStream,
+    connection: Connection,
+    seat: &Seat,
+) -> io::Result<()> {
+    // It may be told to leave between its queries, not while one is being recorded.
+    seat.has_requests(|| false);
     let mut query = Vec::new();
     loop {
         let read = timeout(IDLE, async {
@@ -70,7 +78,11 @@ pub(crate) async fn serve_stream(gateway: &Gateway, mut stream: TcpStream, conne
             stream.read_exact(&mut query).await
         });
         // The end, nothing for long, or too much.
-        let Ok(Ok(_)) = read.await else { return Ok(()) };
+        let read = tokio::select! {
+            read = read => read,
+            () = seat.left() => return Ok(()),
+        };
+        let Ok(Ok(_)) = read else { return Ok(()) };
         let Some(answer) = answer(gateway, &query, Limit::Stream, || connection.owner).await? else { return Ok(()) };
         let Ok(length) = u16::try_from(answer.len()) else { return Ok(()) };
         let framed = [&length.to_be_bytes()[..], &answer].concat();
@@ -121,6 +133,20 @@ fn known(name: &str) -> Option<String> {
     };
     let (_, last) = name.rsplit_once('.')?;
     (OURS.contains(&&*name) || !SPECIAL.contains(&last)).then(|| name.into_owned())
+}
+
+/// What a datagram, or a message of a stream, is answered; `find` is the table of names.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn respond(
+    query: &[u8],
+    stream: bool,
+    find: impl FnOnce(&str) -> Option<(Synthetic, bool)>,
+) -> Option<Vec<u8>> {
+    let limit = if stream { Limit::Stream } else { Limit::Datagram };
+    message::respond(query, limit, |name| match known(name) {
+        None => Found::Nothing,
+        Some(name) => find(&name).map_or(Found::Busy, |(synthetic, _)| addresses(synthetic)),
+    })
 }
 
 #[cfg(test)]

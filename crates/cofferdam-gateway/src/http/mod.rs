@@ -2,6 +2,10 @@
 
 mod destination;
 mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+mod fake;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod heads;
 mod hops;
 mod limits;
@@ -24,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -34,9 +39,11 @@ use tokio::time::timeout;
 pub(crate) use refusal::by_policy;
 pub(crate) use services::{Services, Unreachable};
 
+use crate::room::Seat;
 use crate::tls::{self, AcceptError};
 use crate::{Connection, Place};
 use limits::LocalExecutor;
+use reply::Reply;
 use session::Session;
 use stream::{Inside, Spoken, Traffic};
 use upstream::Upstream;
@@ -54,6 +61,7 @@ pub(crate) async fn serve(
     stream: TcpStream,
     place: Place,
     connection: Connection,
+    seat: &Rc<Seat>,
 ) -> io::Result<()> {
     let traffic = Arc::new(Traffic::default());
     let session =
@@ -65,33 +73,42 @@ pub(crate) async fn serve(
     let (inside, spoken) = match begun {
         Ok(begun) => begun,
         Err(error) => {
+            seat.is_served();
             let session = session(false, None);
             session.failed(format!("the program's connection: {error}"));
             return session.finish().await;
         }
     };
     if spoken != Spoken::Tls {
-        return converse(session(false, None), TokioIo::new(inside), spoken == Spoken::H2).await;
+        return converse(session(false, None), TokioIo::new(inside), spoken == Spoken::H2, seat).await;
     }
     let error = match timeout(HANDSHAKE, tls::accept(services.leaves(), inside, &place.host)).await {
         Ok(Ok(accepted)) => {
-            return converse(session(true, accepted.other), TokioIo::new(accepted.stream), accepted.h2).await;
+            return converse(session(true, accepted.other), TokioIo::new(accepted.stream), accepted.h2, seat).await;
         }
         Ok(Err(AcceptError::Io(error))) => tls::of_program(&error),
         Ok(Err(AcceptError::Leaf(error))) => error.to_string(),
         Err(_) => "the program did not finish the TLS handshake".to_owned(),
     };
+    seat.is_served();
     let session = session(true, None);
     session.failed(error);
     session.finish().await
 }
 
-async fn converse<S>(session: Rc<Session>, stream: S, h2: bool) -> io::Result<()>
+async fn converse<S>(session: Rc<Session>, stream: S, h2: bool, seat: &Seat) -> io::Result<()>
 where
     S: Read + Write + Unpin + Send + 'static,
 {
     let upstream = Upstream::new(h2);
-    let service = service_fn(|request| request::answer(Rc::clone(&session), Rc::clone(&upstream), request));
+    let known = Rc::downgrade(&session);
+    seat.has_requests(move || known.upgrade().is_some_and(|session| session.is_busy()));
+    let service = service_fn(|request| {
+        // hyper leaves the body out of an answer to HEAD where it speaks HTTP/1; clients of HTTP/2 take one for an error.
+        let bare = h2 && request.method() == Method::HEAD;
+        let answered = request::answer(Rc::clone(&session), Rc::clone(&upstream), request);
+        async move { answered.await.map(|answer| if bare { answer.map(Reply::bare) } else { answer }) }
+    });
     let served = async {
         if h2 {
             http2::Builder::new(LocalExecutor)
@@ -124,6 +141,8 @@ where
                 session.failed(format!("the program's connection: {}", upstream::words(&error)));
             }
         }
+        // What came so far has ended; so has a head that never does.
+        () = seat.left() => session.failed("it did nothing, and others needed its place"),
         () = session.broken.notified() => session.failed("it could not be recorded any more"),
     }
     upstream.close();

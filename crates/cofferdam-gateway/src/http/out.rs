@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cofferdam_core::event::RuleRef;
-use cofferdam_exchange::{Answer, Filter, Refusal, Target, Verdict, Waiting};
+use cofferdam_exchange::{Answer, Filter, Notes, Refusal, Target, Verdict, Waiting};
 use cofferdam_policy::{Policy, Rule};
 use http::header::{EXPECT, HOST};
 use http::{Request, Response, StatusCode, Version, request};
@@ -61,6 +61,10 @@ impl Out<'_> {
                 leave(&head, body);
                 return self.refused(&refusal);
             }
+            Err(Stop::Failed(why)) => {
+                leave(&head, body);
+                return self.failed(StatusCode::BAD_GATEWAY, &why);
+            }
             Err(Stop::Answered(answer)) => {
                 leave(&head, body);
                 return self.answered(*answer);
@@ -109,6 +113,7 @@ impl Out<'_> {
             match interceptor.request(target, head).await {
                 Verdict::Pass(filter) => filters.extend(filter),
                 Verdict::Refuse(refusal) => return Err(Stop::Refused(refusal)),
+                Verdict::Fail(why) => return Err(Stop::Failed(why)),
                 Verdict::Answer(answer) => {
                     self.exchange.changed(interceptor.name());
                     return Err(Stop::Answered(answer));
@@ -127,6 +132,10 @@ impl Out<'_> {
                 let by = interceptor.name();
                 return Err(Refusal::new("changed", format!("{by} made another request of it, by another rule")).into());
             }
+        }
+        // In order: before the request is on its way.
+        for what in head.extensions.remove::<Notes>().unwrap_or_default().0 {
+            self.session.note(what);
         }
         Ok(filters)
     }
@@ -205,6 +214,7 @@ impl Out<'_> {
 /// A request does not go out.
 enum Stop {
     Refused(Refusal),
+    Failed(String),
     Answered(Box<Answer>),
 }
 

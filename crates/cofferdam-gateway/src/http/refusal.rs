@@ -118,7 +118,7 @@ pub(crate) fn refused(of: Of<'_>, manner: Manner, refusal: &Refusal) -> Response
     let Of { method, url, place, .. } = of;
     let first = format!("Cofferdam refused {method} {url}: {}.", refusal.detail);
     let more = format!("coffer why {place}");
-    let mut says = vec![first.clone()];
+    let mut says = vec![first];
     says.extend(refusal.allow.as_ref().map(|allow| format!("A person outside can allow it: {allow}")));
     let body = match manner {
         Manner::Npm => json!({"error": says.join(" ")}).to_string(),
@@ -136,7 +136,7 @@ pub(crate) fn refused(of: Of<'_>, manner: Manner, refusal: &Refusal) -> Response
         }
     };
     // 7: PERMISSION_DENIED.
-    let mut answer = own(StatusCode::FORBIDDEN, manner, &body, of.version, 7, &first);
+    let mut answer = own(StatusCode::FORBIDDEN, manner, &body, of.version, 7, &says.join(" "));
     answer.headers_mut().insert("x-cofferdam", HeaderValue::from_static("denied"));
     // What pip and its like show of an answer.
     if of.version != Version::HTTP_2

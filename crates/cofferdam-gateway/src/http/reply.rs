@@ -22,6 +22,14 @@ impl Reply {
     pub(crate) fn own(text: &str) -> Reply {
         Reply::Own(Full::new(Bytes::copy_from_slice(text.as_bytes())))
     }
+
+    /// Without a body of the gateway's: to a request that wants none.
+    pub(crate) fn bare(self) -> Reply {
+        match self {
+            Reply::Own(_) => Reply::Own(Full::default()),
+            passing @ Reply::Passing(_) => passing,
+        }
+    }
 }
 
 impl Body for Reply {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::RuleRef;
-use cofferdam_exchange::Refusal;
-use cofferdam_policy::{Policy, Rule, Target as Place};
+use cofferdam_exchange::{Interceptor, Refusal};
+use cofferdam_policy::{Policy, Rule, Scheme, Target as Place};
 use http::header::{EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, Version, request};
 use http_body_util::BodyExt;
@@ -85,7 +85,7 @@ pub(crate) async fn answer(
     let policy = session.services.policy();
     if session.place.host == WHY {
         leave(&head, body);
-        return Ok(why(&policy, &head));
+        return Ok(why(&policy, session.services.interceptors(), &head));
     }
     let rule = match decide(&session, &policy, &head) {
         Ok(rule) => rule,
@@ -189,7 +189,7 @@ pub(super) fn leave(head: &request::Parts, mut body: Incoming) {
 }
 
 /// `http://why.cofferdam/HOST[:PORT][/PATH]`, or a whole URL.
-fn why(policy: &Policy, head: &request::Parts) -> Response<Reply> {
+fn why(policy: &Policy, interceptors: &[Box<dyn Interceptor>], head: &request::Parts) -> Response<Reply> {
     let asked = head.uri.path_and_query().map_or("", |target| target.as_str()).trim_start_matches('/');
     let (place, path) = match asked.split_once('/') {
         _ if asked.contains("://") => (asked, None),
@@ -197,17 +197,30 @@ fn why(policy: &Policy, head: &request::Parts) -> Response<Reply> {
         None => (asked, None),
     };
     let (text, verdict) = match Place::parse(place) {
-        Ok(target) => refusal::why(
-            policy,
-            &cofferdam_policy::Request {
-                scheme: target.scheme,
-                host: target.host,
-                port: target.port,
-                method: (path.is_some() || target.path.is_some()).then_some("GET"),
-                path: path.or(target.path),
-                now: Timestamp::now(),
-            },
-        ),
+        Ok(target) => {
+            let (mut text, verdict) = refusal::why(
+                policy,
+                &cofferdam_policy::Request {
+                    scheme: target.scheme,
+                    host: target.host,
+                    port: target.port,
+                    method: (path.is_some() || target.path.is_some()).then_some("GET"),
+                    path: path.or(target.path),
+                    now: Timestamp::now(),
+                },
+            );
+            let schemes = [Scheme::Https, Scheme::Http]
+                .into_iter()
+                .filter(|scheme| *scheme == target.scheme || target.scheme == Scheme::Tcp);
+            let told = schemes.flat_map(|scheme| {
+                let tls = scheme == Scheme::Https;
+                interceptors.iter().filter_map(move |one| one.tells(tls, target.host, target.port))
+            });
+            // What both schemes say is said once.
+            let told: std::collections::BTreeSet<String> = told.collect();
+            text.extend(told);
+            (text, verdict)
+        }
         Err(problem) => (format!("{problem}. Ask for http://{WHY}/HOST[:PORT][/PATH]\n"), "malformed"),
     };
     refusal::text(&text, verdict, head.version)

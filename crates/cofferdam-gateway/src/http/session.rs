@@ -94,6 +94,11 @@ impl Session {
         Ok(permit)
     }
 
+    /// Whether it has a request that is not recorded yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.room.available_permits() < UNRECORDED as usize
+    }
+
     /// A request is let out by this rule.
     pub(crate) fn allowed(&self, rule: &Rule) {
         let mut noted = self.noted.borrow_mut();
@@ -122,7 +127,12 @@ impl Session {
             allow: refusal.allow.clone(),
             connection: Some(self.connection.number),
         };
-        let what = Box::new(EventKind::NetDenied(denied));
+        self.note(EventKind::NetDenied(denied));
+    }
+
+    /// Queues an event that a request on it causes.
+    pub(crate) fn note(&self, what: EventKind) {
+        let what = Box::new(what);
         self.record(Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what }, Vec::new(), None);
     }
 

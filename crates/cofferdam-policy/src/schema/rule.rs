@@ -32,7 +32,7 @@ pub(super) fn rule(
     names: &mut HashMap<String, Range<usize>>,
 ) -> Option<Rule> {
     let before = walk.found.len();
-    let scope = Scope { table, meant: walk.known(table, KEYS, "a rule"), span: span.clone() };
+    let scope = Scope { table, meant: walk.known(table, KEYS, "a rule"), span: span.clone(), what: "rule" };
     let host = host(walk, &scope);
     let port = port(walk, table, host.as_ref());
     let scheme = walk.word(table, "scheme", Scheme::ALL);
@@ -43,11 +43,10 @@ pub(super) fn rule(
     let addresses = addresses(walk, table);
     let purpose = required(walk, &scope, "purpose", "say in a few words what it is for");
     let expires = expires(walk, table);
-    let name = name(walk, table, names);
+    let name = name(walk, table, "rule", names);
     contradictions(
         walk,
-        table,
-        &span,
+        &scope,
         Found {
             host: host.as_ref().map(|h| &h.pattern),
             port,
@@ -76,36 +75,39 @@ pub(super) fn rule(
     })
 }
 
-struct FoundHost {
-    pattern: HostPattern,
+pub(super) struct FoundHost {
+    pub(super) pattern: HostPattern,
     port: Option<u16>,
     span: Range<usize>,
 }
 
-/// The rule that is being read.
-struct Scope<'t, 'i> {
-    table: &'t DeTable<'i>,
+/// The table that is being read.
+pub(super) struct Scope<'t, 'i> {
+    pub(super) table: &'t DeTable<'i>,
     /// Keys that are there, misspelt: not to be called missing as well.
-    meant: Vec<&'static str>,
-    span: Range<usize>,
+    pub(super) meant: Vec<&'static str>,
+    pub(super) span: Range<usize>,
+    /// What it is, in a word.
+    pub(super) what: &'static str,
 }
 
-fn required<'t>(walk: &mut Walk<'_>, scope: &Scope<'t, '_>, key: &str, help: &str) -> Option<&'t str> {
+pub(super) fn required<'t>(walk: &mut Walk<'_>, scope: &Scope<'t, '_>, key: &str, help: &str) -> Option<&'t str> {
     if scope.table.contains_key(key) {
         return walk.text(scope.table, key).map(|(text, _)| text);
     }
     if !scope.meant.contains(&key) {
-        missing(walk, &scope.span, key, help);
+        missing(walk, scope, key, help);
     }
     None
 }
 
-fn missing(walk: &mut Walk<'_>, rule: &Range<usize>, key: &str, help: &str) {
-    let error = Diagnostic::new(Class::Missing, rule.clone(), format!("the rule has no `{key}`"));
-    walk.found.push(error.label(format!("`{key}` is missing in this rule")).help(help));
+pub(super) fn missing(walk: &mut Walk<'_>, scope: &Scope<'_, '_>, key: &str, help: &str) {
+    let what = scope.what;
+    let error = Diagnostic::new(Class::Missing, scope.span.clone(), format!("the {what} has no `{key}`"));
+    walk.found.push(error.label(format!("`{key}` is missing in this {what}")).help(help));
 }
 
-fn host(walk: &mut Walk<'_>, scope: &Scope<'_, '_>) -> Option<FoundHost> {
+pub(super) fn host(walk: &mut Walk<'_>, scope: &Scope<'_, '_>) -> Option<FoundHost> {
     let text = required(walk, scope, "host", "name the host, as in `host = \"api.github.com\"`")?;
     let span = scope.table.get("host")?.span();
     match HostPattern::parse(text) {
@@ -121,7 +123,7 @@ fn host(walk: &mut Walk<'_>, scope: &Scope<'_, '_>) -> Option<FoundHost> {
     }
 }
 
-fn port(walk: &mut Walk<'_>, table: &DeTable<'_>, host: Option<&FoundHost>) -> Option<u16> {
+pub(super) fn port(walk: &mut Walk<'_>, table: &DeTable<'_>, host: Option<&FoundHost>) -> Option<u16> {
     let with_host = host.and_then(|h| h.port.map(|port| (port, h.span.clone())));
     let Some(value) = table.get("port") else { return with_host.map(|(port, _)| port) };
     let DeValue::Integer(number) = value.get_ref() else {
@@ -140,7 +142,7 @@ fn port(walk: &mut Walk<'_>, table: &DeTable<'_>, host: Option<&FoundHost>) -> O
     port
 }
 
-fn methods(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<String>> {
+pub(super) fn methods(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<String>> {
     let mut methods = Vec::new();
     for (text, span) in walk.texts(table, "methods")? {
         if method::KNOWN.contains(&text) {
@@ -152,7 +154,7 @@ fn methods(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<String>> {
     Some(methods)
 }
 
-fn paths(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<PathPattern>> {
+pub(super) fn paths(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Vec<PathPattern>> {
     let mut paths = Vec::new();
     for (text, span) in walk.texts(table, "paths")? {
         match PathPattern::parse(text) {
@@ -210,16 +212,22 @@ fn expires(walk: &mut Walk<'_>, table: &DeTable<'_>) -> Option<Expiry> {
     None
 }
 
-fn name(walk: &mut Walk<'_>, table: &DeTable<'_>, names: &mut HashMap<String, Range<usize>>) -> Option<String> {
+/// The name of what the table is, where no other of its kind has it.
+pub(super) fn name(
+    walk: &mut Walk<'_>,
+    table: &DeTable<'_>,
+    what: &str,
+    names: &mut HashMap<String, Range<usize>>,
+) -> Option<String> {
     let (text, span) = walk.text(table, "name")?;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.len() > LONGEST_NAME || !text.chars().all(fits) {
-        let error = Diagnostic::new(Class::Name, span, "`name` is no name for a rule");
+        let error = Diagnostic::new(Class::Name, span, format!("`name` is no name for a {what}"));
         walk.found.push(error.label("letters, digits, `-`, `_` and `.`, at most 64 of them"));
         return None;
     }
     if let Some(first) = names.get(text) {
-        let error = Diagnostic::new(Class::Name, span, format!("two rules are named `{text}`"));
+        let error = Diagnostic::new(Class::Name, span, format!("two {what}s are named `{text}`"));
         walk.found.push(error.label("the second").other(first.clone(), "the first"));
         return None;
     }
@@ -237,7 +245,8 @@ struct Found<'f> {
 }
 
 /// Notes keys that cannot both be.
-fn contradictions(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>, found: Found<'_>) {
+fn contradictions(walk: &mut Walk<'_>, scope: &Scope<'_, '_>, found: Found<'_>) {
+    let table = scope.table;
     let span = |key: &str| table.get(key).map(toml::Spanned::span);
     let mut both = |key: &str, with: &str, why: &str, help: &str| {
         if let (Some(here), Some(there)) = (span(key), span(with)) {
@@ -268,8 +277,8 @@ fn contradictions(walk: &mut Walk<'_>, table: &DeTable<'_>, rule: &Range<usize>,
     // A port that is there and wrong is noted already.
     let has_port = found.port.is_some() || table.contains_key("port");
     if !has_port && found.scheme == Some(Scheme::Tcp) {
-        missing(walk, rule, "port", "`tcp` has no port of its own: name it");
+        missing(walk, scope, "port", "`tcp` has no port of its own: name it");
     } else if !has_port && found.host.is_some_and(HostPattern::is_host_services) {
-        missing(walk, rule, "port", &format!("a service of this machine is `{HOST_SERVICES}:PORT`"));
+        missing(walk, scope, "port", &format!("a service of this machine is `{HOST_SERVICES}:PORT`"));
     }
 }

@@ -84,20 +84,31 @@ impl<'s> Walk<'s> {
 
     /// A list of texts that is not empty.
     pub(super) fn texts<'t>(&mut self, table: &'t DeTable<'_>, key: &str) -> Option<Vec<(&'t str, Range<usize>)>> {
-        let value = table.get(key)?;
-        let DeValue::Array(items) = value.get_ref() else {
-            self.wrong_type(key, "a list of texts", value.get_ref(), value.span());
-            return None;
-        };
-        if items.is_empty() {
-            let error =
-                Diagnostic::new(Class::Empty, value.span(), format!("`{key}` is empty: the rule allows nothing"));
+        let texts = self.texts_of(table, key, "a list of texts")?;
+        if texts.is_empty() {
+            let span = table.get(key)?.span();
+            let error = Diagnostic::new(Class::Empty, span, format!("`{key}` is empty: the rule allows nothing"));
             self.found.push(error.label("an empty list").help(format!("leave `{key}` out to allow all of them")));
             return None;
         }
+        Some(texts)
+    }
+
+    /// A list of texts, which is `wanted`.
+    pub(super) fn texts_of<'t>(
+        &mut self,
+        table: &'t DeTable<'_>,
+        key: &str,
+        wanted: &str,
+    ) -> Option<Vec<(&'t str, Range<usize>)>> {
+        let value = table.get(key)?;
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, wanted, value.get_ref(), value.span());
+            return None;
+        };
         let mut texts = Vec::new();
         for item in items {
-            texts.push((self.string(key, "a list of texts", item)?, item.span()));
+            texts.push((self.string(key, wanted, item)?, item.span()));
         }
         Some(texts)
     }

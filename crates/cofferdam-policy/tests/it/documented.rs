@@ -12,6 +12,14 @@ fn the_example_is_a_policy() {
 }
 
 #[test]
+fn the_credential_of_the_documentation_is_one() {
+    let page = include_str!("../../../../docs/credentials.md");
+    let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let parsed = parse(&Source::new("policy.toml", format!("version = 1\n{text}")), LayerKind::Person);
+    assert_eq!((parsed.diagnostics.len(), parsed.credentials.len()), (0, 1), "{:?}", parsed.diagnostics);
+}
+
+#[test]
 fn every_class_of_error_is_explained_with_an_example() {
     for class in Class::ALL {
         let name = class.as_str();

@@ -1,6 +1,7 @@
 //! Policy files from their text to decisions.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod credentials;
 mod decisions;
 mod documented;
 mod explaining;

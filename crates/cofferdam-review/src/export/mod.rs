@@ -18,7 +18,7 @@ mod text;
 pub mod trailer;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 pub use error::ExportError;
 pub use record::{Content, Record, Summary};

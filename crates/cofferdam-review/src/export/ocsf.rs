@@ -1,8 +1,10 @@
 //! Events of the Open Cybersecurity Schema Framework 1.8 (<https://schema.ocsf.io/1.8.0>), one JSON object a line.
 //!
 //! Commands are Process Activity (1007), file changes File System Activity (1001), the run itself Application Lifecycle
-//! (6002). What the schema has no class for is a Base Event (0) with our data in `unmapped`: nothing is left out.
+//! (6002), the network Network, HTTP and DNS Activity (4001, 4002, 4003). What the schema has no class for is a Base Event (0) with our data in `unmapped`: nothing is left out.
 //! Strings that are not UTF-8 have their bytes as `\xNN`; the JSON export has them exactly.
+
+mod network;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -52,6 +54,8 @@ struct Classified {
     activity: (u64, String),
     severity: u64,
     message: String,
+    /// Profiles of the schema whose attributes it has.
+    profiles: &'static [&'static str],
     fields: Map<String, Value>,
 }
 
@@ -74,6 +78,7 @@ impl Mapping<'_> {
             "metadata",
             json!({
                 "version": VERSION,
+                "profiles": said.profiles,
                 "product": {"name": "Cofferdam", "vendor_name": "Cofferdam", "version": started.version},
                 "log_name": "log.jsonl",
                 "uid": format!("{}/{}", started.run, event.seq),
@@ -98,6 +103,10 @@ impl Mapping<'_> {
             EventKind::ProcessExec(exec) => self.launched(event, exec),
             EventKind::ProcessExit(exit) => self.terminated(event, exit),
             EventKind::FileChanged(change) => self.changed(change),
+            EventKind::NetConnect(connect) => self.connected(event.time, event.cause, connect),
+            EventKind::NetDenied(denied) => self.denied(event.cause, denied),
+            EventKind::HttpExchange(exchange) => self.exchanged(event.time, event.cause, exchange),
+            EventKind::NetLookup(lookup) => self.looked_up(event.cause, lookup),
             other => base(other)?,
         })
     }
@@ -142,6 +151,7 @@ impl Mapping<'_> {
             activity: (activity.0, activity.1.to_owned()),
             severity: INFORMATIONAL,
             message: format!("{} of run {}", activity.1, self.summary.started.run),
+            profiles: &[],
             fields,
         }
     }
@@ -190,6 +200,7 @@ impl Mapping<'_> {
             activity: (activity.0, activity.1.to_owned()),
             severity: INFORMATIONAL,
             message: String::new(),
+            profiles: &[],
             fields,
         }
     }
@@ -216,6 +227,7 @@ impl Mapping<'_> {
             activity: (activity.0, activity.1.to_owned()),
             severity: INFORMATIONAL,
             message: format!("{} {}", activity.1, text(&change.path.0)),
+            profiles: &[],
             fields,
         }
     }
@@ -255,6 +267,7 @@ fn base_of(kind: &str, data: Value) -> Classified {
             _ => INFORMATIONAL,
         },
         message: kind.to_owned(),
+        profiles: &[],
         fields,
     }
 }

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::change::{Digest, Entry, FileKind};
 use cofferdam_core::event::{
-    BlobRef, CommandOutput, EndReason, EventKind, Executable, ExitSource, FileChanged, Link, ProcessExec, ProcessExit,
-    Prompt, PromptSource, RunEnded, RunStarted, Source, Stream, TestResult,
+    BlobRef, Body, CommandOutput, EndReason, EventKind, Executable, ExitSource, FileChanged, HttpExchange, Link,
+    Mediation, NetConnect, NetDenied, ProcessExec, ProcessExit, Prompt, PromptSource, RuleRef, RunEnded, RunStarted,
+    Source, Stream, TestResult,
 };
 use cofferdam_core::{Bytes, RunId, Timestamp};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey, VerifierKey};
@@ -52,6 +53,62 @@ pub(super) fn output(stream: Stream, blob: BlobRef) -> EventKind {
     EventKind::CommandOutput(CommandOutput { stream, source, bytes: blob.size, dropped: 0, head: blob.size, blob })
 }
 
+pub(crate) fn connect(host: &str, port: u16, exchanges: u64, error: Option<&str>) -> EventKind {
+    EventKind::NetConnect(NetConnect {
+        connection: 1,
+        host: host.to_owned(),
+        port,
+        mediation: Mediation::Http,
+        address: Some(format!("192.0.2.1:{port}")),
+        rule: Some(rule("person")),
+        purpose: "fetch".to_owned(),
+        sent: 10,
+        received: 1000,
+        milliseconds: 1,
+        exchanges,
+        error: error.map(str::to_owned),
+    })
+}
+
+pub(crate) fn denial(host: &str, reason: &str) -> EventKind {
+    EventKind::NetDenied(NetDenied {
+        host: host.to_owned(),
+        port: 443,
+        scheme: "https".to_owned(),
+        reason: reason.to_owned(),
+        detail: "no rule".to_owned(),
+        allow: Some("coffer run --allow x".to_owned()),
+        ..NetDenied::default()
+    })
+}
+
+pub(crate) fn exchange(method: &str, url: &str, purpose: &str) -> EventKind {
+    EventKind::HttpExchange(Box::new(HttpExchange {
+        connection: 1,
+        method: method.to_owned(),
+        url: url.to_owned(),
+        version: "HTTP/1.1".to_owned(),
+        status: Some(200),
+        rule: rule("person"),
+        purpose: purpose.to_owned(),
+        request: vec![("host".to_owned(), "a.example".to_owned())],
+        sent: Body::default(),
+        response: vec![("content-type".to_owned(), "text/plain".to_owned())],
+        received: Body { bytes: 5, ..Body::default() },
+        answered: Some(900),
+        microseconds: 1000,
+        upgrade: None,
+        changed: Vec::new(),
+        error: None,
+    }))
+}
+
+/// A rule of a layer.
+pub(crate) fn rule(layer: &str) -> RuleRef {
+    let file = (layer == "person").then(|| Bytes::from("/home/person/.config/cofferdam/policy.toml"));
+    RuleRef { layer: layer.to_owned(), file, line: 3, name: None }
+}
+
 fn ended() -> EventKind {
     EventKind::RunEnded(RunEnded {
         reason: EndReason::Exited,
@@ -62,6 +119,7 @@ fn ended() -> EventKind {
         ignored: 0,
         execs: 4,
         memory: None,
+        network: None,
         files: None,
     })
 }

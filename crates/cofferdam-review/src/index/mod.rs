@@ -1,10 +1,12 @@
 //! Searching all runs: an index that is brought up to date when it is searched, and can be made anew at any time.
 //!
-//! It holds what a story holds: commands, the beginnings of what they printed, prompts, changed paths, failing tests. It
-//! is made from the evidence alone. Nothing but a search opens it.
+//! It holds what a story holds: commands, the beginnings of what they printed, prompts, changed paths, failing tests, and
+//! what the network was used for. It is made from the evidence alone. Nothing but a search, and the document of a policy,
+//! opens it.
 
 mod schema;
 mod update;
+mod uses;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use cofferdam_core::{RunId, Timestamp};
 use rusqlite::params;
 
 pub use update::{Indexed, Updated};
+pub use uses::{Times, Use};
 
 use self::schema::Database;
 use crate::{Error, Result};
@@ -34,7 +37,7 @@ pub struct Hit {
     pub seq: u64,
     /// When.
     pub time: Timestamp,
-    /// Where: `run`, `command`, `output`, `prompt`, `files`, `tests`, `remark`.
+    /// Where: `run`, `command`, `output`, `prompt`, `files`, `tests`, `network`, `remark`.
     pub what: String,
     /// The command it belongs to; empty where it belongs to none.
     pub command: String,
@@ -121,6 +124,41 @@ impl Index {
             all.push(Hit { run, seq: u64::try_from(seq).unwrap_or(0), time, what, command, around });
         }
         Ok(all)
+    }
+
+    /// What the network of a run was used for, and what was refused, the latest first.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn uses(&self, run: &RunId) -> Result<Vec<(Use, Times)>> {
+        let mut statement = self
+            .database
+            .connection
+            .prepare_cached(
+                "SELECT host, port, scheme, method, rule, purpose, reason, allow, program, count, last FROM hosts \
+                 WHERE run = ?1 ORDER BY last DESC, rowid",
+            )
+            .map_err(self.database.failed())?;
+        let rows = statement
+            .query_map([run.as_str()], |row| {
+                let rule: Option<String> = row.get(4)?;
+                let used = Use {
+                    host: row.get(0)?,
+                    port: row.get(1)?,
+                    scheme: row.get(2)?,
+                    method: row.get(3)?,
+                    // One that does not read was not written by us.
+                    rule: rule.and_then(|rule| serde_json::from_str(&rule).ok()),
+                    purpose: row.get(5)?,
+                    reason: row.get(6)?,
+                    allow: row.get(7)?,
+                    program: row.get(8)?,
+                };
+                let count: i64 = row.get(9)?;
+                Ok((used, Times { count: u64::try_from(count).unwrap_or(0), last: Timestamp(row.get(10)?) }))
+            })
+            .map_err(self.database.failed())?;
+        rows.collect::<rusqlite::Result<_>>().map_err(self.database.failed())
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::{Error, Result};
 
 /// Raised with every change of the tables or of what is put into them.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Reads as `cofferdam`'s in `file(1)` (`PRAGMA application_id`).
 const APPLICATION: i32 = 0x636f_6664;
 
@@ -23,6 +23,21 @@ CREATE TABLE runs (
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
 );
+CREATE TABLE hosts (
+    run TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    scheme TEXT NOT NULL,
+    method TEXT NOT NULL,
+    rule TEXT,
+    purpose TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    allow TEXT NOT NULL,
+    program TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    last INTEGER NOT NULL
+);
+CREATE INDEX hosts_of_run ON hosts (run);
 CREATE VIRTUAL TABLE entries USING fts5(
     text, what UNINDEXED, run UNINDEXED, seq UNINDEXED, time UNINDEXED, command UNINDEXED,
     tokenize = 'unicode61 remove_diacritics 2'

@@ -1,11 +1,13 @@
 //! Bringing the index up to date with the runs.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::{RunId, Timestamp};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::schema::Database;
+use super::uses::{self, Times, Use, Uses};
 use crate::story::{Entry, Story};
 use crate::text::one_line;
 use crate::{Error, Heads, Result, log_size};
@@ -95,7 +97,7 @@ pub(super) fn clear(database: &mut Database) -> Result<()> {
     let path = database.path.clone();
     let transaction = begin(database)?;
     transaction
-        .execute_batch("DELETE FROM entries; DELETE FROM runs;")
+        .execute_batch("DELETE FROM entries; DELETE FROM hosts; DELETE FROM runs;")
         .and_then(|()| transaction.commit())
         .map_err(|source| Error::Index { path, source })
 }
@@ -106,6 +108,7 @@ fn remove(transaction: &Transaction<'_>, run: &str) -> rusqlite::Result<()> {
          (SELECT last FROM runs WHERE run = ?1)",
         [run],
     )?;
+    transaction.execute("DELETE FROM hosts WHERE run = ?1", [run])?;
     transaction.execute("DELETE FROM runs WHERE run = ?1", [run]).map(drop)
 }
 
@@ -122,10 +125,11 @@ struct Found {
 fn index_run(database: &mut Database, run: &Indexed) -> Result<()> {
     // The size first: what is written meanwhile is read again next time.
     let size = log_size(&run.evidence)?;
-    let found = found(&run.evidence)?;
+    let (found, uses) = found(&run.evidence)?;
     let path = database.path.clone();
     let transaction = begin(database)?;
     write(&transaction, run, size, &found)
+        .and_then(|()| write_uses(&transaction, run, &uses))
         .and_then(|()| transaction.commit())
         .map_err(|source| Error::Index { path, source })
 }
@@ -146,12 +150,39 @@ fn write(transaction: &Transaction<'_>, run: &Indexed, size: u64, found: &[Found
     transaction.execute("INSERT INTO runs (run, size, first, last) VALUES (?1, ?2, ?3, ?4)", values).map(drop)
 }
 
+fn write_uses(transaction: &Transaction<'_>, run: &Indexed, uses: &HashMap<Use, Times>) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO hosts (run, host, port, scheme, method, rule, purpose, reason, allow, program, count, last) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?;
+    for (used, times) in uses {
+        let rule = used.rule.as_ref().map(serde_json::to_string).transpose();
+        let rule = rule.map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+        insert.execute(params![
+            run.run.as_str(),
+            used.host,
+            used.port,
+            used.scheme,
+            used.method,
+            rule,
+            used.purpose,
+            used.reason,
+            used.allow,
+            used.program,
+            signed(times.count),
+            times.last.0,
+        ])?;
+    }
+    Ok(())
+}
+
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn found(evidence: &Path) -> Result<Vec<Found>> {
-    let story = Story::read(evidence)?;
+fn found(evidence: &Path) -> Result<(Vec<Found>, HashMap<Use, Times>)> {
+    let mut uses = Uses::default();
+    let story = Story::read_watched(evidence, |collector, event| uses.take(collector, event))?;
     let heads = Heads::open(evidence)?;
     let (mut all, mut outputs) = (Vec::new(), 0);
     if let Some(started) = &story.started {
@@ -189,7 +220,15 @@ fn found(evidence: &Path) -> Result<Vec<Found>> {
             }
         }
     }
-    Ok(all)
+    let Uses { rows, found, .. } = uses;
+    all.extend(found.into_iter().map(|uses::Found { text, seq, time, command }| Found {
+        what: "network",
+        text,
+        seq,
+        time,
+        command,
+    }));
+    Ok((all, rows))
 }
 
 fn paths(changes: &crate::story::Changes) -> String {

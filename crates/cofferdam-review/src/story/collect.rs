@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use cofferdam_core::Bytes;
 use cofferdam_core::event::{
     CommandOutput, Event, EventKind, FileChanged, Link, ProcessExec, ProcessExit, Promotion, RunStarted, TestResult,
 };
+use cofferdam_core::{Bytes, Timestamp};
 
 use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
-use super::traffic::Traffic;
-use crate::argv::{self, Shown, of_exec};
+use super::traffic::{OF_RUN, Slot, Traffic};
+use crate::argv::{self, of_exec};
+use crate::event_line::tripwire;
 use crate::network;
 use crate::text;
 
@@ -55,7 +56,9 @@ pub struct Collector {
     owners: Vec<(u64, Owner)>,
     /// Execs of the agent and of shells it feeds: what they start are commands.
     drivers: HashSet<u64>,
+    /// The network of what no command is named for, and which entry each of its lines is.
     traffic: Traffic,
+    traffic_lines: Vec<(Slot, usize)>,
 }
 
 impl Collector {
@@ -83,16 +86,30 @@ impl Collector {
             EventKind::Prompt(prompt) => {
                 self.add(Entry::Prompt(Said { seq, time, source: prompt.source, text: prompt.text }))
             }
-            // What led to them and what came of them say the same.
-            EventKind::NetLookup(_) | EventKind::HttpExchange(_) => self.place(self.owner(cause), 0),
-            EventKind::NetConnect(connect) => match self.traffic.connected(&connect, self.story.entries.len()) {
-                true => self.remark(seq, time, "", false),
-                false => Place::Top,
+            // What came of it says the same.
+            EventKind::NetLookup(_) => self.place(self.owner(cause), 0),
+            EventKind::NetConnect(_)
+            | EventKind::NetDenied(_)
+            | EventKind::HttpExchange(_)
+            | EventKind::CredentialUsed(_) => self.network(seq, time, cause, &event.what),
+            EventKind::TripwirePlaced { .. } => Place::Top,
+            EventKind::TripwireOpened(opened) => {
+                let by = match self.owner(cause) {
+                    Owner::Entry(at) => self.story.entries.get(at as usize).and_then(Entry::command),
+                    _ => self.story.root.as_ref(),
+                };
+                let by = by.map(|command| format!(" while this ran: {}", command.text)).unwrap_or_default();
+                self.remark(seq, time, &format!("{}{by}", tripwire(&opened)), true)
+            }
+            EventKind::NetPublished(published) => self.remark(seq, time, &network::published(&published), true),
+            // Of interest where somebody came.
+            EventKind::NetUnpublished(ended) => match ended.connections {
+                0 => Place::Top,
+                _ => self.remark(seq, time, &network::unpublished(&ended), false),
             },
-            EventKind::NetDenied(denied) => match self.traffic.denied(&denied, self.story.entries.len()) {
-                true => self.remark(seq, time, "", true),
-                false => Place::Top,
-            },
+            // That it is used says that it was fetched.
+            EventKind::CredentialFetched(_) => Place::Top,
+            EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");
@@ -123,6 +140,15 @@ impl Collector {
         }
     }
 
+    /// The command that an event belongs to by its cause, the agent's own among them; `None` where none is known.
+    pub fn command_of(&self, cause: Option<u64>) -> Option<&Command> {
+        match self.owner(Some(cause?)) {
+            Owner::Root => self.story.root.as_ref(),
+            Owner::Entry(at) => self.story.entries.get(at as usize)?.command(),
+            Owner::Beyond => None,
+        }
+    }
+
     /// Counts a line that is no event this version knows.
     pub fn unread(&mut self) {
         self.story.unread += 1;
@@ -131,10 +157,10 @@ impl Collector {
     /// The story so far, at its end.
     pub fn finish(mut self) -> Story {
         (self.story.changed, self.story.reverted) = self.paths.totals();
-        let beyond = self.traffic.beyond();
-        for (line, sentence) in std::mem::take(&mut self.traffic).lines() {
-            if let Some(Entry::Remark(remark)) = self.story.entries.get_mut(line) {
-                remark.text = text::fit(&sentence, 240);
+        let beyond = self.traffic.beyond;
+        for (slot, at) in &self.traffic_lines {
+            if let Some(Entry::Remark(remark)) = self.story.entries.get_mut(*at) {
+                remark.text = text::fit(&self.traffic.line(*slot), 240);
             }
         }
         if beyond > 0 {
@@ -174,7 +200,7 @@ impl Collector {
             if !shown.tool {
                 self.drivers.insert(seq);
             }
-            self.story.root = Some(command(event, exec, shown));
+            self.story.root = Some(Command::begun(event, exec, shown));
             self.owners.push((seq, Owner::Root));
             return Place::Top;
         }
@@ -222,7 +248,7 @@ impl Collector {
         if shown.agent {
             self.drivers.insert(seq);
         }
-        let mut command = command(event, exec, shown);
+        let mut command = Command::begun(event, exec, shown);
         command.reads &= !foreign;
         self.commands += 1;
         self.own(seq, Owner::Entry(u32::try_from(self.story.entries.len()).unwrap_or(u32::MAX)));
@@ -293,17 +319,13 @@ impl Collector {
         self.place(owner, 0)
     }
 
-    fn file(&mut self, seq: u64, time: cofferdam_core::Timestamp, cause: Option<u64>, change: &FileChanged) -> Place {
+    fn file(&mut self, seq: u64, time: Timestamp, cause: Option<u64>, change: &FileChanged) -> Place {
         self.paths.push(change);
         let by = change.commands.first().copied().or(cause).filter(|by| *by > 0);
         let owner = by.map(|by| self.owner(Some(by)));
-        let of_command = match owner {
-            Some(Owner::Entry(_)) => true,
-            // A run whose own command is a build, say, is that command.
-            Some(Owner::Root) => self.drivers.is_empty(),
-            _ => false,
-        };
-        if of_command && let Some(command) = owner.and_then(|owner| self.at(owner)) {
+        if self.is_command(owner)
+            && let Some(command) = owner.and_then(|owner| self.at(owner))
+        {
             command.files.push(change);
             return Place::Command(command.seq);
         }
@@ -319,7 +341,35 @@ impl Collector {
         self.add(Entry::Files(Files { seq, time, by_agent, changes }))
     }
 
-    fn remark(&mut self, seq: u64, time: cofferdam_core::Timestamp, sentence: &str, bad: bool) -> Place {
+    /// Puts an event of the network below the command that made it. What is the agent's own, or nobody's, has lines of its
+    /// own.
+    fn network(&mut self, seq: u64, time: Timestamp, cause: Option<u64>, what: &EventKind) -> Place {
+        self.story.network.take(what);
+        let owner = cause.map(|cause| self.owner(Some(cause)));
+        if self.is_command(owner)
+            && let Some(command) = owner.and_then(|owner| self.at(owner))
+        {
+            command.network.take(what);
+            return Place::Command(command.seq);
+        }
+        if let Some(slot) = self.traffic.take_bounded(what, OF_RUN) {
+            self.traffic_lines.push((slot, self.story.entries.len()));
+            return self.remark(seq, time, "", matches!(slot, Slot::Denial(_)));
+        }
+        Place::Top
+    }
+
+    /// Whether what belongs to it is told below a command.
+    fn is_command(&self, owner: Option<Owner>) -> bool {
+        match owner {
+            Some(Owner::Entry(_)) => true,
+            // A run whose own command is a build, say, is that command.
+            Some(Owner::Root) => self.drivers.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn remark(&mut self, seq: u64, time: Timestamp, sentence: &str, bad: bool) -> Place {
         let text = text::fit(&text::one_line(sentence.as_bytes()), 240);
         self.add(Entry::Remark(Remark { seq, time, text, bad }))
     }
@@ -362,20 +412,6 @@ impl Collector {
             Some(command) => Place::Below(command.seq),
             None => Place::Top,
         }
-    }
-}
-
-fn command(event: &Event, exec: &ProcessExec, shown: Shown) -> Command {
-    Command {
-        seq: event.seq,
-        image: event.seq,
-        pid: exec.pid,
-        time: event.time,
-        text: shown.text,
-        name: shown.name,
-        reads: shown.reads,
-        asks: shown.asks,
-        ..Command::default()
     }
 }
 

@@ -5,7 +5,7 @@ use super::fold::Detail;
 use super::items::{Item, Kind};
 use super::lines::{self, Line, Style};
 use crate::heads::Heads;
-use crate::text::{grouped, one_line, size};
+use crate::text::{counted, grouped, one_line, size};
 
 /// Most lines of an output shown.
 const EXCERPT: usize = 3;
@@ -37,8 +37,22 @@ pub(super) fn plain(at: usize, item: &Item, entries: &[Entry], width: usize, pro
     if let Some(text) = failing(command) {
         add(1, text, Style::Bad);
     }
+    let mut network = command.network.clone();
+    for other in item.commands(entries).filter(|other| other.seq != command.seq) {
+        network.add(&other.network);
+    }
+    for text in network.denial_lines() {
+        add(1, text, Style::Bad);
+    }
     if !command.files.is_empty() {
         add(2, lines::changes(&command.files, width), Style::Plain);
+    }
+    for text in network.reached_lines() {
+        add(3, text, Style::Plain);
+    }
+    if network.beyond > 0 {
+        let text = format!("… {} to other hosts", counted(network.beyond, "request, connection or denial"));
+        add(4, text, Style::Dim);
     }
     if command.below.total > 2 || (command.below.total > 1 && command.below.failed > 0) {
         add(4, lines::below(&command.below, u64::from(command.failed())), Style::Dim);

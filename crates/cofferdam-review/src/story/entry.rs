@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_core::event::{BlobRef, ExitSource, PromptSource, Stream};
+use cofferdam_core::event::{BlobRef, Event, ExitSource, ProcessExec, PromptSource, Stream};
 use cofferdam_core::{Bytes, Timestamp};
+
+use super::traffic::Traffic;
+use crate::argv::Shown;
 
 /// One thing that happened, at the top level.
 #[derive(Clone, Debug)]
@@ -101,11 +104,28 @@ pub struct Command {
     pub files: Changes,
     /// What its tests said.
     pub tests: Vec<Tests>,
+    /// What it, and processes below it, let out or tried to.
+    pub network: Traffic,
     /// Processes that it started.
     pub below: Below,
 }
 
 impl Command {
+    /// As its `process.exec` begins it.
+    pub(super) fn begun(event: &Event, exec: &ProcessExec, shown: Shown) -> Command {
+        Command {
+            seq: event.seq,
+            image: event.seq,
+            pid: exec.pid,
+            time: event.time,
+            text: shown.text,
+            name: shown.name,
+            reads: shown.reads,
+            asks: shown.asks,
+            ..Command::default()
+        }
+    }
+
     /// It ended, and not well.
     pub fn failed(&self) -> bool {
         self.tests.iter().any(|t| t.failed > 0) || self.end.is_some_and(|end| end.failed(self.asks))
@@ -118,7 +138,8 @@ impl Command {
 
     /// Nothing of it needs a reader: it only looked around.
     pub fn is_boring(&self) -> bool {
-        self.reads && self.tests.is_empty() && self.files.is_empty() && self.end.is_some() && !self.failed()
+        let nothing_else = self.tests.is_empty() && self.files.is_empty() && self.network.is_empty();
+        self.reads && nothing_else && self.end.is_some() && !self.failed()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Entries as a reader takes them: repeats in a row are one item, and so is looking around.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::entry::{Command, Entry};
@@ -33,6 +33,12 @@ pub(super) struct Light {
     pub fixes: Option<(u64, u64)>,
     /// It is the last test run.
     pub last_tests: bool,
+    /// Something was denied that was not before.
+    pub new_denial: bool,
+    /// It is the first to which something was denied.
+    pub first_denied: bool,
+    /// It reached a host that none reached before.
+    pub first_reached: bool,
 }
 
 /// Puts entries together. With `fold` off each stands alone.
@@ -74,9 +80,17 @@ pub(super) fn lights(entries: &[Entry]) -> Vec<Light> {
     let mut lights = vec![Light::default(); entries.len()];
     let mut commands: HashMap<&str, Failing> = HashMap::new();
     let mut frameworks: HashMap<&str, Failing> = HashMap::new();
+    let (mut denials, mut hosts) = (HashSet::new(), HashSet::new());
     let mut last_tests = None;
     for (at, command) in entries.iter().enumerate().filter_map(|(at, e)| Some((at, e.command()?))) {
         let light = &mut lights[at];
+        for key in command.network.denial_keys() {
+            light.first_denied |= denials.is_empty();
+            light.new_denial |= denials.insert(key);
+        }
+        for key in command.network.host_keys() {
+            light.first_reached |= hosts.insert(key);
+        }
         if !command.tests.is_empty() {
             last_tests = Some(at);
         }

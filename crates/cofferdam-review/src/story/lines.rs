@@ -218,6 +218,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     let mut names: BTreeMap<String, u64> = BTreeMap::new();
     let mut failing: BTreeMap<String, u64> = BTreeMap::new();
     let (mut commands, mut failed, mut prompts, mut files, mut remarks, mut tests) = (0, 0, 0, 0, 0, 0);
+    let (mut requests, mut denied) = (0, 0);
     let mut boring = true;
     for entry in some {
         match entry {
@@ -229,6 +230,8 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
                 boring &= command.is_boring();
                 files += command.files.count();
                 tests += u64::from(!command.tests.is_empty());
+                requests += command.network.requests;
+                denied += command.network.denied;
                 *names.entry(command.name.clone()).or_default() += 1;
                 if command.failed() {
                     failed += 1;
@@ -251,6 +254,12 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     if files > 0 {
         parts.push(counted(files, "file change"));
     }
+    if requests > 0 {
+        parts.push(counted(requests, "request"));
+    }
+    if denied > 0 {
+        parts.push(format!("{} denied", grouped(denied)));
+    }
     if remarks > 0 {
         parts.push(counted(remarks, "remark"));
     }
@@ -262,7 +271,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
         mark: "…".to_owned(),
         depth: usize::from(prompts == 0),
         text,
-        style: if failed > 0 { Style::Warning } else { Style::Dim },
+        style: if failed + denied > 0 { Style::Warning } else { Style::Dim },
         ..Line::default()
     }
 }
@@ -303,6 +312,11 @@ pub(super) fn header(story: &Story, name: &str, live: bool) -> Vec<Line> {
     let bad = failed > 0 && last.is_some_and(|last| last.failed());
     let style = if bad { Style::Bad } else { Style::Plain };
     lines.push(Line { text: format!("  {}", what.join(" · ")), style, ..Line::default() });
+    let datagrams = story.ended.as_ref().and_then(|(_, end)| end.network?.datagrams);
+    if let Some(text) = story.network.line(datagrams.unwrap_or(0)) {
+        let style = if story.network.denied > 0 { Style::Warning } else { Style::Plain };
+        lines.push(Line { text: format!("  {text}"), style, ..Line::default() });
+    }
     lines
 }
 

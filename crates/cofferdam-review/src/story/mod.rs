@@ -15,18 +15,21 @@ mod items;
 mod lines;
 mod rank;
 mod render;
+mod totals;
 mod traffic;
 
 use std::path::Path;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EndReason, RunEnded, RunStarted};
+use cofferdam_core::event::{EndReason, Event, RunEnded, RunStarted};
 
 pub use collect::{Collector, Place};
 pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
 pub use render::{Layout, Theme};
+pub use totals::Totals;
+pub use traffic::Traffic;
 
 use crate::{Result, Tail, parse};
 
@@ -55,6 +58,8 @@ pub struct Story {
     pub changed: u64,
     /// Paths that changed and hold what they held before the run.
     pub reverted: u64,
+    /// What the network came to.
+    pub network: Totals,
     /// Bytes at the end of the log that are no whole line.
     pub torn: u64,
     /// Entries before the time that the reader asked for.
@@ -67,11 +72,22 @@ impl Story {
     /// # Errors
     /// Where the log cannot be opened or read. Lines in it that do not read are counted.
     pub fn read(evidence: &Path) -> Result<Story> {
+        Story::read_watched(evidence, |_, _| {})
+    }
+
+    /// As [`Story::read`]; `watch` sees each event before the story takes it.
+    ///
+    /// # Errors
+    /// As [`Story::read`].
+    pub fn read_watched(evidence: &Path, mut watch: impl FnMut(&Collector, &Event)) -> Result<Story> {
         let mut collector = Collector::default();
         let mut tail = Tail::open(evidence)?;
         while let Some(line) = tail.next_line()? {
             match parse(line) {
-                Some(event) => drop(collector.push(event)),
+                Some(event) => {
+                    watch(&collector, &event);
+                    collector.push(event);
+                }
                 None => collector.unread(),
             }
         }

@@ -36,6 +36,8 @@ fn of_command(command: &Command, light: Light) -> u32 {
     let tested = !command.tests.is_empty();
     let score = match (light, command.failed()) {
         (Light { last_tests: true, .. }, _) => 970,
+        (Light { first_denied: true, .. }, _) => 940,
+        (Light { new_denial: true, .. }, _) => 840,
         // Whoever looked at what is not there learnt something, and that is all.
         (_, true) if command.reads && !tested => 90,
         (Light { first_ever: true, .. }, _) if tested => 930,
@@ -44,6 +46,7 @@ fn of_command(command: &Command, light: Light) -> u32 {
         (Light { fixes: Some(_), .. }, _) if tested => 850,
         (Light { first_failure: true, .. }, _) => 700,
         (Light { fixes: Some(_), .. }, _) => 700,
+        (Light { first_reached: true, .. }, _) => 600,
         (_, true) if tested => 450,
         (_, true) => 350,
         _ if !command.files.is_empty() => 500 + few(command.files.count()),

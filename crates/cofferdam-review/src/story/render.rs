@@ -102,7 +102,8 @@ impl Story {
             return (out, false);
         };
         // Header and foot, with a blank line each.
-        let most = most.saturating_sub(3 + 1 + 1 + self.foot(layout, true).len());
+        let header = lines::header(self, layout.run, layout.live).len();
+        let most = most.saturating_sub(header + 1 + 1 + self.foot(layout, true).len());
         let mut scores: Vec<u32> = items.iter().map(|item| rank::score(item, &self.entries, &lights)).collect();
         for prompt in rank::outer_prompts(&self.entries).into_iter().flatten() {
             if let Ok(at) = items.binary_search_by_key(&prompt, |item| *item.entries.start()) {

@@ -37,6 +37,7 @@ impl Store {
         s.output(c, Stream::Stdout, printed);
         s.file("src/giraffe.rs", Some(b"x"), &[c.seq]);
         s.tests(c, "pytest", 3, &["test_elephant"]);
+        s.reach(c, 7);
         s.exit(c, 0);
         s.end(0);
         s.write(&evidence, RecorderKey::generate().unwrap());
@@ -81,6 +82,37 @@ fn everything_of_a_story_is_found_and_said_where() {
         let hits = index.search(text, 10).unwrap();
         assert_eq!(hits.iter().map(|h| h.what.as_str()).collect::<Vec<_>>(), [what, what], "{text}");
     }
+}
+
+#[test]
+fn the_network_is_found_by_host_path_and_purpose_and_its_uses_are_counted() {
+    let mut store = Store::new();
+    let run = store.run(1, "npm install", b"");
+    let (index, _) = store.open();
+    for (text, count) in
+        [("api.example", 3), ("fetch packages", 3), ("api 7 1", 1), ("denied no-rule", 1), ("registry", 0)]
+    {
+        let hits = index.search(text, 10).unwrap();
+        let hits: Vec<_> = hits.iter().filter(|hit| hit.what == "network").collect();
+        assert_eq!(hits.len(), count, "{text}");
+        assert!(hits.iter().all(|hit| hit.command == "npm install" && hit.run == run), "{hits:?}");
+        assert!(hits.iter().flat_map(|h| &h.around).all(|part| !part.chars().any(|c| c.is_control() || is_hidden(c))));
+    }
+    let uses = index.uses(&run).unwrap();
+    let told: Vec<_> = uses.iter().map(|(u, t)| (u.method.as_str(), u.reason.as_str(), t.count)).collect();
+    assert_eq!(told, [("", "no-rule", 1), ("GET", "", 3)]);
+    let (used, _) = &uses[1];
+    assert_eq!((used.host.as_str(), used.port, used.scheme.as_str()), ("api.example", 443, "https"));
+    assert_eq!((used.program.as_str(), used.purpose.as_str()), ("npm install", "fetch packages"));
+    assert_eq!(used.rule.as_ref().unwrap().line, 3);
+    drop(index);
+    let mut anew = Index::anew(store.root()).unwrap();
+    assert!(anew.uses(&run).unwrap().is_empty());
+    anew.update(&store.runs, &mut no_progress).unwrap();
+    assert_eq!(anew.uses(&run).unwrap(), uses);
+    store.runs.clear();
+    anew.update(&store.runs, &mut no_progress).unwrap();
+    assert!(anew.uses(&run).unwrap().is_empty(), "what is gone is forgotten");
 }
 
 #[test]

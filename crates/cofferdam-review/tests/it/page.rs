@@ -15,11 +15,13 @@ fn written(dir: &std::path::Path) -> (Session, u64, RecorderKey) {
     let cc = s.exec(Some(make), &["cc", "-c", "x.c"]);
     s.output(cc, Stream::Stderr, b"warning\n");
     s.file("x.o", Some(b"x"), &[cc.seq, make.seq]);
+    s.reach(cc, 7);
     s.exit(cc, 0);
     s.output(make, Stream::Both, b"made\n");
     s.tests(make, "ctest", 3, &["a"]);
     s.exit(make, 2);
     let other = by_shell(&mut s, shell, "ls");
+    s.reach(other, 14);
     s.file("y", Some(b"y"), &[other.seq]);
     s.exit(other, 0);
     s.push(None, EventKind::LimitReached { limit: "processes".into(), value: 1, action: "refused".into() });
@@ -46,6 +48,9 @@ fn a_page_has_all_of_the_family_and_nothing_of_others() {
     assert_eq!(page.exit.as_ref().unwrap().1.code, Some(2));
     assert_eq!(page.outputs.len(), 2);
     assert_eq!(page.tests.len(), 1);
+    let kinds: Vec<_> = page.network.iter().map(|(_, what)| cofferdam_review::kind_of(what)).collect();
+    assert_eq!(kinds, ["http.exchange", "http.exchange", "http.exchange", "net.denied"]);
+    assert_eq!(page.network_count, 4);
     assert_eq!(page.files.iter().map(|(_, c)| c.path.clone()).collect::<Vec<_>>(), ["x.o".into()]);
 }
 
@@ -65,5 +70,6 @@ fn facts_of_a_run_are_counted_from_its_log() {
     let facts = run_facts(dir.path()).unwrap();
     let execs = session.events.iter().filter(|e| matches!(e.what, EventKind::ProcessExec(_))).count() as u64;
     assert_eq!((facts.execs, facts.refusals, facts.gaps, facts.discarded), (execs, 1, 0, false));
+    assert_eq!((facts.denied.values().sum::<u64>(), facts.denied.len()), (2, 2));
     assert!(facts.startup.is_some() && facts.ended.is_some() && facts.promoted.is_some());
 }

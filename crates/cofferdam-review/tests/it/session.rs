@@ -4,8 +4,9 @@ use std::path::Path;
 
 use cofferdam_core::change::{Digest, Entry, FileKind};
 use cofferdam_core::event::{
-    BlobRef, CommandOutput, EndReason, Event, EventKind, Executable, ExitSource, FileChanged, Link, ProcessExec,
-    ProcessExit, Prompt, PromptSource, RunEnded, RunStarted, Source, Stream, StreamKind, TestResult,
+    BlobRef, Body, CommandOutput, EndReason, Event, EventKind, Executable, ExitSource, FileChanged, HttpExchange, Link,
+    NetDenied, ProcessExec, ProcessExit, Prompt, PromptSource, RuleRef, RunEnded, RunStarted, Source, Stream,
+    StreamKind, TestResult,
 };
 use cofferdam_core::{Bytes, RunId, Timestamp};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey};
@@ -164,6 +165,45 @@ impl Session {
         self.push(None, what);
     }
 
+    /// What the network of the `n`th command might be: a few requests to one of some hosts, and at times a denial.
+    pub fn reach(&mut self, process: Running, n: usize) {
+        let cause = Some((process.seq, Link::Socket));
+        let host = ["registry.example", "api.example", "git.example"][n % 3];
+        let rule = RuleRef { layer: "person".into(), file: Some("/p/policy.toml".into()), line: 3, name: None };
+        for request in 0..n % 4 {
+            let exchange = HttpExchange {
+                connection: n as u64,
+                method: "GET".into(),
+                url: format!("https://{host}/{n}/{request}"),
+                version: "HTTP/1.1".into(),
+                status: Some(200),
+                rule: rule.clone(),
+                purpose: "fetch packages".into(),
+                request: Vec::new(),
+                sent: Body::default(),
+                response: Vec::new(),
+                received: Body::default(),
+                answered: Some(10),
+                microseconds: 20,
+                upgrade: None,
+                changed: Vec::new(),
+                error: None,
+            };
+            self.push(cause, EventKind::HttpExchange(Box::new(exchange)));
+        }
+        if n.is_multiple_of(7) {
+            let denied = NetDenied {
+                host: format!("{}.example", HOSTILE[n % HOSTILE.len()]),
+                port: 443,
+                scheme: "https".into(),
+                reason: "no-rule".into(),
+                detail: "no rule is about this host".into(),
+                ..NetDenied::default()
+            };
+            self.push(cause, EventKind::NetDenied(denied));
+        }
+    }
+
     pub fn end(&mut self, code: i32) {
         let began = self.events[0].time.0;
         let what = EventKind::RunEnded(RunEnded {
@@ -176,6 +216,7 @@ impl Session {
             ignored: 0,
             execs: self.events.iter().filter(|e| matches!(e.what, EventKind::ProcessExec(_))).count() as u64,
             memory: None,
+            network: None,
         });
         self.push(Some((0, Link::Parent)), what);
     }
@@ -319,6 +360,7 @@ pub fn generated_as(run: RunId, seed: u64, commands: usize, evidence: Option<&Pa
                 let word = ["npm install", "curl -s https://example.org", "git commit -qm work", "python3 tool.py"];
                 let c = by_shell(&mut s, agent, random.choice(word).unwrap());
                 s.wait(random.i64(0..4000));
+                s.reach(c, n);
                 s.exit(c, if fails { 7 } else { 0 });
             }
         }

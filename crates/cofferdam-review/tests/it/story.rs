@@ -100,6 +100,54 @@ fn a_thousand_commands_read_in_sixty_lines() {
 }
 
 #[test]
+fn the_network_stands_below_the_commands_that_made_it() {
+    let mut s = Session::new(&["claude"], None);
+    let agent = s.exec(None, &["claude"]);
+    s.reach(agent, 5);
+    for n in [2, 7, 14] {
+        let c = session::by_shell(&mut s, agent, "npm install");
+        let node = s.exec(Some(c), &["node", "npm"]);
+        s.reach(node, n);
+        s.exit(node, 0);
+        s.exit(c, 0);
+    }
+    s.exit(agent, 0);
+    s.end(0);
+    let told = story(&s).render(&Heads::none(), &LAYOUT);
+    assert_safe(&told);
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
+    assert!(lines[3].starts_with("8 requests to 2 hosts · 2 denied ("), "{told}");
+    let command = lines.iter().position(|l| l.contains("npm install") && l.contains("×3")).unwrap();
+    let agents = lines.iter().position(|l| l.contains("network git.example:443 1 request")).unwrap();
+    assert!(agents < command, "what the agent did itself has a line of its own\n{told}");
+    let below = &lines[command + 1..];
+    assert!(below[0].starts_with("denied https") && below[1].starts_with("denied https"), "{told}");
+    assert!(below.iter().any(|l| l.starts_with("network api.example:443 3 requests")), "{told}");
+    assert!(below.iter().any(|l| l.starts_with("network git.example:443 4 requests")), "{told}");
+    assert!(told.contains("for \"fetch packages\""), "{told}");
+    let all = story(&s).render(&Heads::none(), &Layout { lines: None, ..LAYOUT });
+    assert_eq!(all.matches("denied https").count(), 2, "{all}");
+}
+
+#[test]
+fn each_first_denial_of_a_long_run_is_shown_or_counted() {
+    let mut denials = 0;
+    for seed in 0..20 {
+        let session = generated(seed, 1000, None);
+        let story = story(&session);
+        let told = story.render(&Heads::none(), &LAYOUT);
+        let denied = session.events.iter().filter(|e| matches!(e.what, EventKind::NetDenied(_))).count();
+        assert_eq!(story.network.denied, denied as u64);
+        denials += denied;
+        assert!(denied == 0 || told.contains(&format!("· {denied} denied (")), "seed {seed}\n{told}");
+        let first = story.commands().find(|c| c.network.denied > 0);
+        let shown = |seq: u64| told.lines().any(|l| l.trim_start().starts_with(&format!("{seq} ")));
+        assert!(first.is_none_or(|c| shown(c.seq)), "seed {seed}\n{told}");
+    }
+    assert!(denials > 100);
+}
+
+#[test]
 fn what_failed_first_what_fixed_it_and_the_last_tests_are_always_there() {
     for seed in 0..20 {
         let session = generated(seed, 1000, None);

@@ -10,10 +10,9 @@ use cofferdam_evidence::{Held, Search, Striker};
 use cofferdam_exchange::{Filter, Interceptor, Refusal, Target, Verdict, Waiting, is_credential};
 use http::{HeaderMap, request};
 
+use super::decoding::{self, Decoding};
 use super::shapes::{Look, look};
-
-/// Names of decoys begin so.
-pub(crate) const DECOY: &str = "decoy-";
+use crate::tripwires::DECOY;
 
 /// Refuses requests that carry what must not leave.
 pub(crate) struct Guard {
@@ -32,6 +31,10 @@ impl Guard {
         self.fields(&head.headers)
     }
 
+    fn seeking(&self) -> Seeking {
+        Seeking { search: self.known.search(), held: Held::new(MIN_HELD) }
+    }
+
     fn fields(&self, fields: &HeaderMap) -> Result<(), Refusal> {
         for (name, value) in fields {
             // A program that signed in has a credential of its own to send there.
@@ -43,7 +46,7 @@ impl Guard {
 
     fn text(&self, text: &[u8], shaped: bool) -> Result<(), Refusal> {
         if let Some(name) = self.known.find(text) {
-            return Err(known(name));
+            return Err(known(&name));
         }
         match look(text) {
             Look::Found(shape) if shaped => Err(shape_of(shape)),
@@ -77,8 +80,8 @@ impl Interceptor for Guard {
         let verdict = match self.head(head) {
             Ok(()) => Verdict::Pass(Some(Box::new(Guarded {
                 guard: Guard { known: Rc::clone(&self.known) },
-                search: self.known.search(),
-                held: Held::new(MIN_HELD),
+                body: self.seeking(),
+                decoding: Decoding::of(&head.headers, self.seeking()),
             }))),
             Err(refusal) => Verdict::Refuse(refusal),
         };
@@ -89,6 +92,13 @@ impl Interceptor for Guard {
 /// A body that is looked through.
 struct Guarded {
     guard: Guard,
+    body: Seeking,
+    /// The same body, where it is compressed.
+    decoding: Option<Decoding<Seeking>>,
+}
+
+/// A stream that is looked through.
+struct Seeking {
     search: Search,
     /// What may be the beginning of a credential.
     held: Held,
@@ -97,7 +107,7 @@ struct Guarded {
 /// Fewest bytes of a beginning that are held back.
 const MIN_HELD: usize = 4;
 
-impl Guarded {
+impl Seeking {
     fn shaped(&mut self, more: &[u8]) -> Result<Vec<u8>, Refusal> {
         match look(self.held.push(more)) {
             Look::Found(shape) => Err(shape_of(shape)),
@@ -110,8 +120,8 @@ impl Guarded {
     }
 }
 
-impl Filter for Guarded {
-    fn data(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
+impl Seeking {
+    fn push(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
         let mut out = Vec::with_capacity(piece.len());
         self.search.push(&piece, &mut out).map_err(|found| known(&found.0))?;
         if self.held.is_empty() && out.len() == piece.len() && look(&piece) == Look::Open(piece.len()) {
@@ -125,6 +135,34 @@ impl Filter for Guarded {
         let mut out = self.shaped(&rest)?;
         out.extend(self.held.end());
         Ok(out.into())
+    }
+}
+
+impl decoding::Look for Seeking {
+    fn look(&mut self, decoded: &[u8]) -> Result<bool, Refusal> {
+        let mut out = Vec::with_capacity(decoded.len());
+        self.search.push(decoded, &mut out).map_err(|found| known(&found.0))?;
+        self.shaped(&out)?;
+        Ok(self.search.is_holding() || self.held.is_holding())
+    }
+}
+
+impl Filter for Guarded {
+    fn data(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
+        let piece = match &mut self.decoding {
+            Some(decoding) => decoding.push(piece)?,
+            None => piece,
+        };
+        self.body.push(piece)
+    }
+
+    fn end(&mut self) -> Result<Bytes, Refusal> {
+        let mut rest = match &mut self.decoding {
+            Some(decoding) => self.body.push(decoding.end())?.to_vec(),
+            None => Vec::new(),
+        };
+        rest.extend_from_slice(&self.body.end()?);
+        Ok(rest.into())
     }
 
     fn trailers(&mut self, fields: &mut HeaderMap) -> Result<(), Refusal> {

@@ -1,18 +1,23 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
+mod decoding;
 mod guard;
 mod shapes;
+mod values;
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use cofferdam_core::plan::PlannedCredential;
+use cofferdam_credentials::{Injector, Planned};
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Interceptor;
 use cofferdam_gateway::{Authority, Before, Say, Settings, Sockets};
-use cofferdam_policy::Rule;
+use cofferdam_policy::{Credential, Rule};
 use guard::Guard;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+use values::Values;
 
 use crate::prepare::Prepared;
 
@@ -26,15 +31,23 @@ pub(crate) struct Birth {
     pub(crate) settings: Settings,
     /// What must not leave.
     pub(crate) secrets: Secrets,
+    /// What requests may carry.
+    pub(crate) credentials: Vec<PlannedCredential>,
 }
 
 impl Birth {
-    /// From a run's plan, with the authority that its programs trust, the rules that were added since, and what
-    /// earlier gateways gave out.
+    /// From a run's plan, with the secrets that are known by now, the authority that its programs trust, the rules that
+    /// were added since, and what earlier gateways gave out.
     ///
     /// # Errors
     /// Where the plan holds what is no rule, in words.
-    pub(crate) fn of(run: &Prepared, authority: Authority, added: &[Rule], before: Before) -> Result<Birth, String> {
+    pub(crate) fn of(
+        run: &Prepared,
+        secrets: &Secrets,
+        authority: Authority,
+        added: &[Rule],
+        before: Before,
+    ) -> Result<Birth, String> {
         let plan = &run.plan;
         let rules: Result<Vec<Rule>, _> = plan.network.rules.iter().map(Rule::deserialize).collect();
         let mut rules = rules.map_err(|e| format!("the plan holds what is no rule: {e}"))?;
@@ -51,7 +64,11 @@ impl Birth {
         // What the person gives the command is there to be used.
         let given =
             |value: &[u8]| plan.enclosure.env.iter().any(|variable| memchr::memmem::find(&variable.0, value).is_some());
-        Ok(Birth { settings, secrets: run.secrets.without(given) })
+        let mut known = Secrets::default();
+        run.decoys.add_to(&mut known).map_err(|e| format!("the contents of decoys cannot be known: {e}"))?;
+        known.join(secrets.without(given));
+        let credentials = plan.network.credentials.clone();
+        Ok(Birth { settings, secrets: known, credentials })
     }
 }
 
@@ -82,9 +99,25 @@ pub fn main() -> i32 {
 fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String> {
     let control = channel.as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
     let known = Striker::new(&birth.secrets).map_err(|e| e.to_string())?;
-    let interceptors =
-        |_: cofferdam_gateway::Handle| -> Vec<Box<dyn Interceptor>> { vec![Box::new(Guard::new(known))] };
+    let credentials: Result<Vec<Planned>, String> = birth.credentials.into_iter().map(planned).collect();
+    let credentials = credentials?;
+    let secrets = birth.secrets;
+    let interceptors = |handle| -> Result<Vec<Box<dyn Interceptor>>, String> {
+        // The guard first: it sees what the program sent, and the values that it knows stand in none of that.
+        let mut all: Vec<Box<dyn Interceptor>> = vec![Box::new(Guard::new(known.clone()))];
+        if !credentials.is_empty() {
+            all.push(Box::new(Injector::new(credentials, Box::new(Values::new(handle, secrets, known)))?));
+        }
+        Ok(all)
+    };
     cofferdam_gateway::serve(birth.settings, sockets, control, interceptors).map_err(|e| e.to_string())
+}
+
+/// A credential of the plan.
+fn planned(planned: PlannedCredential) -> Result<Planned, String> {
+    let credential = Credential::deserialize(&planned.credential);
+    let credential = credential.map_err(|e| format!("the plan holds what is no credential: {e}"))?;
+    Ok(Planned { credential, placeholder: planned.placeholder })
 }
 
 /// Reads what came with a cover.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{EventKind, Link, Statement, TestResult};
+use cofferdam_core::event::{EventKind, Link, NetDenied, Statement, TestResult};
 use cofferdam_enclosure::{Channel, Connects, Enclosure, Execs, Namespaces, Notice, Notices, Renames, Seen};
 use cofferdam_evidence::Striker;
 use cofferdam_review::testrun;
@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::Failure;
 use super::completeness::Census;
+use super::datagrams::{Counters, Datagrams};
 use super::output::{Finished, Outputs};
 use super::owners::Owners;
 use super::processes::{Processes, Recorded, Totals};
@@ -31,6 +32,10 @@ pub(super) struct Commands {
     execs: Execs,
     connects: Connects,
     owners: Owners,
+    datagrams: Datagrams,
+    counters: Counters,
+    /// Connects of datagram sockets that are to be recorded, each with the `process.exec` of its program.
+    refused: Vec<(u64, NetDenied)>,
     processes: Processes,
     /// Once the evidence is open.
     outputs: Option<Outputs>,
@@ -77,6 +82,9 @@ impl Commands {
             execs,
             connects: Connects::default(),
             owners: Owners::default(),
+            datagrams: Datagrams::default(),
+            counters: Counters::open(init),
+            refused: Vec::new(),
             processes: Processes::new(init, census, environment, kept.to_owned())?,
             outputs: None,
             notices: None,
@@ -122,7 +130,9 @@ impl Commands {
         renames: Option<&mut Renames>,
         helper: impl Fn() -> io::Result<Channel>,
     ) -> Result<bool, Failure> {
-        let Commands { execs, connects, owners, processes, outputs, notices, arguments, told, .. } = self;
+        let Commands {
+            execs, connects, owners, datagrams, refused, processes, outputs, notices, arguments, told, ..
+        } = self;
         let mut ready = ready.iter().copied();
         let mut next = |there: bool| match there {
             true => ready.next().unwrap_or(PollFlags::empty()),
@@ -165,7 +175,9 @@ impl Commands {
                 }
                 (Some(Notice::Connect(call)), Some(listener), _) => {
                     if let Some(connecting) = connects.notice(listener, &call)? {
-                        owners.connects(connecting.cookie, processes.program_of(connecting.pid)?);
+                        let exec = processes.program_of(connecting.pid)?;
+                        owners.connects(connecting.cookie, exec);
+                        refused.extend(datagrams.connects(exec, &connecting).map(|denied| (exec, denied)));
                     }
                 }
                 (Some(Notice::Rename(call)), _, Some(renames)) => renames.notice(call, helper)?,
@@ -262,6 +274,21 @@ impl Commands {
     /// The `process.exec` of who connected a socket, by its cookie.
     pub(super) fn owner(&self, cookie: u64) -> Option<u64> {
         self.owners.of(cookie)
+    }
+
+    /// The connects of datagram sockets since the last call that are to be recorded, each with its cause.
+    pub(super) fn refused(&mut self) -> Vec<(u64, NetDenied)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Nothing has a route out here, TCP neither: the counters do not tell datagrams from it.
+    pub(super) fn without_routes(&mut self) {
+        self.counters = Counters::default();
+    }
+
+    /// Datagrams that found no way out; `None` where that is not known.
+    pub(super) fn datagrams(&self) -> Option<u64> {
+        self.counters.unrouted().map(|unrouted| self.datagrams.of(unrouted))
     }
 
     /// Takes no more notices.

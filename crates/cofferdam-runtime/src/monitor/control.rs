@@ -51,7 +51,7 @@ impl Control {
     pub(super) fn turn<E>(
         &mut self,
         ready: &[PollFlags],
-        mut answer: impl FnMut(Request) -> Result<Reply, E>,
+        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Result<Reply, E>,
     ) -> Result<(), E> {
         let came = |at: usize| ready.get(at + 1).is_some_and(|flags| !flags.is_empty());
         let peers = std::mem::take(&mut self.peers);
@@ -61,8 +61,8 @@ impl Control {
                 continue;
             }
             // One question a connection. Whoever left meanwhile needs no answer.
-            if let Ok(Some(Received::Message(request, _))) = peer.receive_now::<Request>() {
-                let _ = peer.send_now(&answer(request)?, &[]);
+            if let Ok(Some(Received::Message(request, files))) = peer.receive_now::<Request>() {
+                let _ = peer.send_now(&answer(request, files)?, &[]);
             }
         }
         if ready.first().is_some_and(|flags| !flags.is_empty())

@@ -1,13 +1,15 @@
 //! How a monitor brings its enclosure to an end.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use cofferdam_enclosure::Enclosure;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::tripwires::Tripwires;
 use super::{Failure, Monitor, timespec};
-use crate::protocol::Tell;
+use crate::protocol::{Opened, Tell};
 
 /// How long a directory rename under way gets to become whole after the command's end.
 const RENAME_GRACE: Duration = Duration::from_secs(30);
@@ -61,8 +63,30 @@ impl Monitor {
             return Ok(());
         };
         outlet.finish(recorder, |cookie| commands.owner(cookie))?;
-        self.run.plan.notes.extend(outlet.note());
+        self.run.plan.notes.extend(outlet.notes());
         Ok(())
+    }
+
+    /// Watches the decoys, and says where they stand; where that cannot be, the person is told that none are watched.
+    pub(super) fn watch_decoys(&mut self, root: &OwnedFd) -> Result<(), Failure> {
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        match Tripwires::watch(root, &self.run.decoys, &self.run.plan) {
+            Ok(Some(tripwires)) => {
+                tripwires.placed(recorder)?;
+                self.tripwires = Some(tripwires);
+            }
+            Ok(None) => {}
+            Err(e) => self.run.plan.notes.push(format!("no tripwires: the decoys cannot be watched: {e}")),
+        }
+        Ok(())
+    }
+
+    /// Tells the rest of what was opened of decoys.
+    pub(super) fn finish_tripwires(&mut self, running: &[u64]) -> Result<Vec<Opened>, Failure> {
+        match (&mut self.tripwires, &mut self.recorder) {
+            (Some(tripwires), Some(recorder)) => Ok(tripwires.finish(recorder, running)?),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// What the terminal still holds after the end.

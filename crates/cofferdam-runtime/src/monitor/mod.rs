@@ -2,20 +2,25 @@
 //!
 //! It holds the log and the key, outlives the terminal, and when it dies the enclosure dies with it.
 
+mod book;
+mod brokers;
 mod cast;
 mod commands;
 mod completeness;
 mod control;
+mod datagrams;
 mod ending;
 mod files;
 mod hearing;
 mod images;
+mod listening;
 mod names;
 mod outlet;
 pub mod output;
 mod owners;
 mod processes;
 mod prompts;
+mod published;
 mod record;
 mod relay;
 mod resident;
@@ -24,6 +29,7 @@ mod settle;
 mod tally;
 mod told;
 mod traffic;
+mod tripwires;
 mod typing;
 
 use std::io;
@@ -32,14 +38,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EndReason, Statement};
+use cofferdam_core::event::{EndReason, PublishedBy, Statement};
 use cofferdam_core::plan::Stdio;
-use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, Received, Renames, Report};
+use cofferdam_enclosure::{Enclosure, EnclosureError, Namespaces, NetworkTier, Received, Renames, Report};
 use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
-use crate::control::Request;
+use crate::control::{Reply, Request};
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
@@ -49,6 +55,7 @@ use control::Control;
 use outlet::Outlet;
 use record::Recorder;
 use relay::Relay;
+use tripwires::Tripwires;
 
 pub(crate) use record::RecordError;
 pub(crate) use settle::{record_end, write_end_of_log};
@@ -63,16 +70,16 @@ pub(crate) fn main(link: Link) -> i32 {
     let enclosure = enclosure.map(|enclosure| (ProcessWatch::begin(&enclosure), enclosure));
     // Meanwhile too: it takes as long as a tenth of what init does.
     let authority = Authority::generate();
-    let (memory, locks, home) = match channel.receive::<Ask>() {
-        Ok(Received::Message(Ask::Start { home }, fds)) => {
+    let (memory, locks, home, listeners) = match channel.receive::<Ask>() {
+        Ok(Received::Message(Ask::Start { home, listeners }, fds)) => {
             let mut fds = fds.into_iter();
             let Some(memory) = fds.next() else { return 1 };
-            (memory, fds.collect(), home)
+            (memory, fds.collect(), home, listeners)
         }
         // The client found that there is nothing to run (bad arguments, --help): init ends with this process.
         _ => return 0,
     };
-    let run = match Prepared::taken(memory, locks, home) {
+    let run = match Prepared::taken(memory, locks, home, &listeners) {
         Ok(run) => run,
         Err(e) => return told(&channel, &Tell::NotRecorded(format!("the plan cannot be read: {e}"))),
     };
@@ -98,6 +105,7 @@ pub(crate) fn main(link: Link) -> i32 {
         renames: None,
         commands: None,
         outlet: None,
+        tripwires: None,
         control: None,
         begun: None,
         authority,
@@ -163,6 +171,8 @@ struct Monitor {
     commands: Option<Commands>,
     /// Once the boundary stands.
     outlet: Option<Outlet>,
+    /// Once the boundary stands, where there are decoys.
+    tripwires: Option<Tripwires>,
     /// Once the command runs.
     control: Option<Control>,
     /// When the command started; from then on the run is kept, whatever happens.
@@ -204,6 +214,7 @@ impl Monitor {
             commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
         }
         self.wait_ready()?;
+        self.publish()?;
         self.enclosure.go()?;
         let begun = Instant::now();
         self.begun = Some(begun);
@@ -212,25 +223,29 @@ impl Monitor {
             Err(e) => self.run.plan.notes.push(format!("this run cannot be asked for anything while it goes on: {e}")),
         }
         let ending = self.watch()?;
+        let running = self.commands.as_ref().map(Commands::running).unwrap_or_default();
         self.hear_rest()?;
         self.finish_renames()?;
         // All of it is gone before anything is read: nothing inside can change what is settled.
         self.end()?;
         self.run.release_home();
         self.finish_outlet()?;
+        let opened = self.finish_tripwires(&running)?;
         self.drain_terminal()?;
         let (Some(recorder), Some(commands)) = (&mut self.recorder, &mut self.commands) else {
             return Err(Failure::Record("the recorder is gone".to_owned()));
         };
         let mut statement = Statement::default();
+        let network = self.outlet.as_mut().and_then(|outlet| outlet.summary(commands.datagrams()));
         let totals = commands.finish(recorder, &mut statement)?;
         self.run.plan.notes.extend(commands.notes());
-        let (mut summary, sync) =
-            settle::settle(&self.run, recorder, ending, begun.elapsed(), (totals, commands.tests()), statement)?;
-        summary.network = self.outlet.as_mut().and_then(Outlet::summary);
+        let counted = settle::Counted { totals, tests: commands.tests(), network };
+        let (mut summary, sync) = settle::settle(&self.run, recorder, ending, begun.elapsed(), counted, statement)?;
+        summary.tripwires = opened;
         // Before the client returns: what the person types next must not find this run busy.
         self.run.release_run();
-        told(&self.channel, &Tell::Ended(Box::new(summary)));
+        // Where this fails there is no client left to tell.
+        let _ = self.channel.send_large(&Tell::Ended, &summary, &[]);
         // The person goes on; only this process tidies up and waits for the disk.
         self.run.remove_scratch();
         commands.keep();
@@ -263,7 +278,11 @@ impl Monitor {
         if let Some(recorder) = &mut self.recorder {
             recorder.capture.set_view(view);
         }
+        self.watch_decoys(&root)?;
         if let Some(commands) = &mut self.commands {
+            if matches!(network.tier, NetworkTier::None(_)) {
+                commands.without_routes();
+            }
             let notices = commands.listen(listener)?;
             self.renames = Some(Renames::new(notices, root, &self.run.plan.enclosure)?);
         }
@@ -275,7 +294,20 @@ impl Monitor {
             relay.attach(master)?;
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone()));
+        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), &self.run.plan.network)?);
+        Ok(())
+    }
+
+    /// The ports that the plan publishes: recorded before the command starts.
+    fn publish(&mut self) -> Result<(), Failure> {
+        let (Some(outlet), Some(recorder)) = (&mut self.outlet, &mut self.recorder) else { return Ok(()) };
+        for (what, listeners) in self.run.plan.network.publish.iter().zip(std::mem::take(&mut self.run.listeners)) {
+            let dial = |port| self.enclosure.dialer(port);
+            match outlet.publish(what.port, listeners, PublishedBy::CommandLine, recorder, dial)? {
+                Reply::Refused(why) => return Err(Failure::Record(format!("{what} cannot be published: {why}"))),
+                Reply::Done | Reply::Published { .. } | Reply::Listening(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -287,7 +319,10 @@ impl Monitor {
                 return Err(Failure::Record("the recorder is gone".to_owned()));
             };
             let grace = gone.map(|since| GRACE.saturating_sub(since.elapsed()));
-            let wait = [grace, recorder.due(), commands.due()].into_iter().flatten().min();
+            let wait = [grace, recorder.due(), commands.due(), self.tripwires.as_ref().and_then(Tripwires::due)]
+                .into_iter()
+                .flatten()
+                .min();
             let wait = wait.map(timespec);
             let client = if gone.is_none() { PollFlags::IN } else { PollFlags::empty() };
             let mut fds = vec![
@@ -300,6 +335,7 @@ impl Monitor {
             let relay = self.relay.as_ref().map(|r| add(&mut fds, r.interests()));
             let outlet = self.outlet.as_ref().map(|o| add(&mut fds, o.interests()));
             let control = self.control.as_ref().map(|c| add(&mut fds, c.interests()));
+            let decoys = self.tripwires.as_ref().map(|t| add(&mut fds, t.interests()));
             match poll(&mut fds, wait.as_ref()) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.map_err(io::Error::from)?,
@@ -309,6 +345,13 @@ impl Monitor {
 
             read_screen(&mut self.relay, recorder)?;
             let ended = commands.turn(&ready[inside], recorder, self.renames.as_mut(), || self.enclosure.helper())?;
+            if let Some(tripwires) = &mut self.tripwires {
+                // An open comes before the end of whoever did it, and is looked at before that is settled.
+                let told = decoys.is_some_and(|range| ready[range].iter().any(|flags| !flags.is_empty()));
+                if told || ended || !ready[0].is_empty() || tripwires.due().is_some_and(|wait| wait.is_zero()) {
+                    tripwires.turn(recorder, || commands.running())?;
+                }
+            }
             if !ready[2].is_empty() {
                 recorder.files_changed()?;
             }
@@ -322,11 +365,18 @@ impl Monitor {
             }
             // After the notices: whose connection it is, is known by then.
             if let (Some(outlet), Some(range)) = (&mut self.outlet, outlet) {
-                outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie))?;
+                outlet.refused(commands.refused(), recorder)?;
+                outlet.look_if_due();
+                let dial = |port| self.enclosure.dialer(port);
+                outlet.turn(&ready[range], &self.run, recorder, |cookie| commands.owner(cookie), dial)?;
             }
             if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {
-                control.turn(&ready[range], |request| match request {
+                let dial = |port| self.enclosure.dialer(port);
+                control.turn(&ready[range], |request, files| match request {
                     Request::Allow(rule) => outlet.allow(rule, recorder),
+                    Request::Publish { port } => outlet.publish(port, files, PublishedBy::Live, recorder, dial),
+                    Request::Unpublish { port } => outlet.unpublish(port, recorder),
+                    Request::Listening => Ok(outlet.listening()),
                 })?;
             }
             if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {

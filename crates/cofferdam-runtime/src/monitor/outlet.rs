@@ -8,13 +8,20 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{BlobRef, EventKind, Link, NetConnect};
+use cofferdam_core::event::{
+    BlobRef, EventKind, Link, NetConnect, NetDenied, NetUnpublished, PublishedBy, UnpublishedBy,
+};
+use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::wire::MOST_KEPT;
 use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::book::Book;
+use super::brokers::Brokers;
+use super::listening::Listening;
+use super::published::Published;
 use super::record::{RecordError, Recorder};
 use super::timespec;
 use super::traffic::Traffic;
@@ -25,12 +32,19 @@ use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
+/// Most connections that one may have let out at once; an honest one has fewer.
+const OPEN: usize = 8192;
 /// How long a gateway gets to tell the rest after the end of everything inside.
 const GRACE: Duration = Duration::from_secs(2);
+/// What is recorded where it needs longer.
+const LATE: &str = "the gateway did not end in time";
 /// Most gateways of a run: what brings one down brings the next down too.
 const BIRTHS: u64 = 16;
 /// Connections are numbered from here on by the next gateway: no two of a run have one number.
 const NUMBERS: u64 = 1 << 32;
+
+/// Why there is nothing to publish.
+const NO_NETWORK: &str = "this run has no network of its own (coffer doctor)";
 
 /// Sockets of the enclosure's network, and who serves them.
 pub(super) struct Outlet {
@@ -46,18 +60,31 @@ pub(super) struct Outlet {
     gateway: Option<Channel>,
     /// Connections that were let out and have not ended.
     open: HashMap<u64, (Option<u64>, NetConnect)>,
+    /// Ports of the enclosure that can be reached from the host.
+    published: Published,
+    /// What listens inside.
+    listening: Listening,
     /// Why there is no gateway any more.
     failed: Option<String>,
+    brokers: Brokers,
     traffic: Traffic,
 }
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    pub(super) fn new(sockets: Option<NetworkSockets>, authority: Authority) -> Outlet {
-        let (tcp, udp, diag) = sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag)));
+    ///
+    /// # Errors
+    /// Where the plan holds what is no credential.
+    pub(super) fn new(
+        sockets: Option<NetworkSockets>,
+        authority: Authority,
+        network: &NetworkPlan,
+    ) -> Result<Outlet, RecordError> {
+        let (tcp, udp, diag, listeners) =
+            sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Outlet {
+        Ok(Outlet {
             sockets,
             cover,
             authority,
@@ -66,43 +93,71 @@ impl Outlet {
             before: Before::default(),
             gateway: None,
             open: HashMap::new(),
+            published: Published::default(),
+            listening: Listening::new(listeners),
             failed: None,
+            brokers: Brokers::new(network)?,
             traffic: Traffic::default(),
-        }
+        })
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
     pub(super) fn interests(&self) -> Vec<PollFd<'_>> {
-        match &self.gateway {
+        let mut all: Vec<PollFd<'_>> = match &self.gateway {
             Some(gateway) => vec![PollFd::new(gateway, PollFlags::IN)],
             // The last one is only asked.
             None => {
-                let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp);
-                arrivals.map(|socket| PollFd::new(socket, PollFlags::IN)).collect()
+                let arrivals = self.sockets.iter().take(self.cover.tcp + self.cover.udp).map(AsFd::as_fd);
+                let arrivals = arrivals.chain(self.published.listeners());
+                arrivals.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)).collect()
             }
-        }
+        };
+        all.extend(self.brokers.interests());
+        all
     }
 
     /// Serves: gives birth to the run's gateway where something arrived, and records what it says. `owner` knows the
-    /// `process.exec` of a socket by its cookie.
+    /// `process.exec` of a socket by its cookie, `dial` starts dialers.
     pub(super) fn turn(
         &mut self,
         ready: &[PollFlags],
         run: &Prepared,
         recorder: &mut Recorder,
         owner: impl Fn(u64) -> Option<u64>,
+        dial: impl Fn(u16) -> io::Result<OwnedFd>,
     ) -> Result<(), RecordError> {
         if ready.iter().all(|flags| flags.is_empty()) {
             return Ok(());
         }
+        let own = match &self.gateway {
+            Some(_) => 1,
+            None => (self.cover.tcp + self.cover.udp).min(self.sockets.len()) + self.published.listeners().count(),
+        };
+        let (own, brokers) = ready.split_at(own.min(ready.len()));
+        for (id, value) in self.brokers.turn(brokers, recorder)? {
+            self.answer(id, value, recorder)?;
+        }
+        if own.iter().all(|flags| flags.is_empty()) {
+            return Ok(());
+        }
         if self.gateway.is_none() {
-            self.born(run);
+            self.born(run, recorder, dial);
             return Ok(());
         }
         self.hear(recorder, owner)
     }
 
-    fn hear(&mut self, recorder: &mut Recorder, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
+    /// Answers a question of the gateway's.
+    fn answer(&mut self, id: u64, value: Result<Bytes, String>, recorder: &mut impl Book) -> Result<(), RecordError> {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        match gateway.send_now(&Hear::Answer { id, value }, &[]) {
+            Ok(()) => Ok(()),
+            // Whoever waits for the answer would wait for ever.
+            Err(e) => self.lost(recorder, &format!("the gateway cannot be told: {e}")),
+        }
+    }
+
+    fn hear(&mut self, recorder: &mut impl Book, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         for _ in 0..TURN {
             let Some(gateway) = &self.gateway else { break };
             match gateway.receive_now::<Say>() {
@@ -117,15 +172,21 @@ impl Outlet {
     }
 
     /// Starts a gateway. Where that cannot be done nothing leaves, and the person is told.
-    fn born(&mut self, run: &Prepared) {
+    fn born(&mut self, run: &Prepared, recorder: &Recorder, dial: impl Fn(u16) -> io::Result<OwnedFd>) {
         if self.births == BIRTHS {
             return self.give_up(format!("{BIRTHS} gateways of this run have died"));
         }
         self.before.connections = self.births * NUMBERS;
-        let birth = Birth::of(run, self.authority.clone(), &self.added, self.before);
+        let birth = Birth::of(run, recorder.secrets(), self.authority.clone(), &self.added, self.before);
         self.births += 1;
         match birth.and_then(|birth| self.start(&birth).map_err(|e| e.to_string())) {
-            Ok(channel) => self.gateway = Some(channel),
+            Ok(channel) => {
+                self.gateway = Some(channel);
+                if let Err(e) = self.hand_over(None, dial) {
+                    self.gateway = None;
+                    self.give_up(format!("the gateway cannot be told what is published: {e}"));
+                }
+            }
             Err(why) => self.give_up(format!("the gateway cannot be started: {why}")),
         }
     }
@@ -149,6 +210,7 @@ impl Outlet {
 
     fn give_up(&mut self, why: String) {
         self.sockets.clear(); // connections are refused from now on
+        self.published.end_all(UnpublishedBy::Failure);
         self.failed = Some(why);
     }
 
@@ -156,10 +218,13 @@ impl Outlet {
         &mut self,
         said: Say,
         files: Vec<OwnedFd>,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
         owner_of: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         match said {
+            Say::Opened { .. } if self.open.len() >= OPEN => {
+                self.lost(recorder, "the gateway let out more connections than it can have")?;
+            }
             Say::Opened { owner, connect } => {
                 self.open.insert(connect.connection, (owner.and_then(owner_of), connect));
             }
@@ -176,27 +241,56 @@ impl Outlet {
                         self.open.remove(&connect.connection).and_then(|(cause, _)| cause)
                     }
                     EventKind::HttpExchange(exchange) => {
-                        let (sent, received) = keep(kept, files, recorder)?;
-                        (exchange.sent.kept, exchange.received.kept) = (sent, received);
+                        let Some(bodies) = keep(kept, files, recorder)? else {
+                            return self.lost(recorder, "the gateway handed over a body that is no memory file");
+                        };
+                        (exchange.sent.kept, exchange.received.kept) = bodies;
                         opened(exchange.connection)
                     }
+                    EventKind::CredentialUsed(used) => opened(used.connection),
                     _ => return self.lost(recorder, "the gateway reported what it cannot know"),
                 };
                 self.traffic.take(&what);
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
+            Say::Reached { number } => {
+                if !self.published.reached(number) {
+                    return self.lost(recorder, "the gateway reported what it cannot know");
+                }
+            }
+            Say::Passed { number, answered, sent, received } => {
+                if !self.published.passed(number, answered, sent, received) {
+                    return self.lost(recorder, "the gateway reported what it cannot know");
+                }
+            }
+            Say::Unpublished { number } => {
+                let ended = self.published.finished(number);
+                self.record_unpublished(ended, recorder)?;
+            }
             Say::Ask { id, what } => {
-                let value: Result<Bytes, String> = Err(format!("nothing is known of {what}"));
-                if let Some(gateway) = &self.gateway {
-                    // Where this fails its end is seen next.
-                    let _ = gateway.send_now(&Hear::Answer { id, value }, &[]);
+                if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
+                    self.answer(id, value, recorder)?;
                 }
             }
             Say::Failed { why } => {
                 self.lost(recorder, &why)?;
                 self.give_up(why);
             }
+        }
+        Ok(())
+    }
+
+    /// Records what the kernel refused, each with its cause.
+    pub(super) fn refused(
+        &mut self,
+        refused: Vec<(u64, NetDenied)>,
+        recorder: &mut Recorder,
+    ) -> Result<(), RecordError> {
+        for (exec, denied) in refused {
+            let what = EventKind::NetDenied(denied);
+            self.traffic.take(&what);
+            recorder.append(Some((exec, Link::Socket)), what)?;
         }
         Ok(())
     }
@@ -222,9 +316,105 @@ impl Outlet {
         Ok(Reply::Done)
     }
 
+    /// Publishes a port, by the listeners that who asks has made.
+    pub(super) fn publish(
+        &mut self,
+        port: u16,
+        listeners: Vec<OwnedFd>,
+        by: PublishedBy,
+        recorder: &mut Recorder,
+        dial: impl Fn(u16) -> io::Result<OwnedFd>,
+    ) -> Result<Reply, RecordError> {
+        if self.sockets.is_empty() {
+            let why = self.failed.clone().unwrap_or_else(|| NO_NETWORK.to_owned());
+            return Ok(Reply::Refused(why));
+        }
+        let (number, event) = match self.published.add(port, listeners, by) {
+            Ok(added) => added,
+            Err(why) => return Ok(Reply::Refused(why)),
+        };
+        // Recorded before anybody can be answered.
+        recorder.append(None, EventKind::NetPublished(event))?;
+        if self.gateway.is_some()
+            && let Err(e) = self.hand_over(Some(number), dial)
+        {
+            let ended = self.published.finished(number);
+            self.record_unpublished(ended, recorder)?;
+            return Ok(Reply::Refused(format!("the gateway cannot be told: {e}")));
+        }
+        let listens = self.listening.now().and_then(Result::ok).map(|ports| ports.contains(&port));
+        Ok(Reply::Published { listens })
+    }
+
+    /// Ends the publishing of a port.
+    pub(super) fn unpublish(&mut self, port: u16, recorder: &mut Recorder) -> Result<Reply, RecordError> {
+        let numbers = self.published.end(port);
+        if numbers.is_empty() {
+            return Ok(Reply::Refused(format!("port {port} is not published")));
+        }
+        for number in numbers {
+            match &self.gateway {
+                // Its last word about it follows. One that cannot be told is left, and ends: it would go on listening.
+                Some(gateway) => {
+                    if let Err(e) = gateway.send_now(&Hear::Unpublish(number), &[]) {
+                        self.lost(recorder, &format!("the gateway could not be told what to end: {e}"))?;
+                    }
+                }
+                None => {
+                    let ended = self.published.finished(number);
+                    self.record_unpublished(ended, recorder)?;
+                }
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The ports that listen inside now.
+    pub(super) fn listening(&self) -> Reply {
+        match self.listening.now() {
+            Some(Ok(ports)) => Reply::Listening(ports),
+            Some(Err(e)) => Reply::Refused(format!("the kernel does not say what listens: {e}")),
+            None => Reply::Refused(NO_NETWORK.to_owned()),
+        }
+    }
+
+    /// Looks what listens inside, so that it can be offered.
+    pub(super) fn look_if_due(&mut self) {
+        self.listening.look_if_due();
+    }
+
+    /// Hands one published port or all of them to the gateway, each with a dialer of its own.
+    fn hand_over(&self, number: Option<u64>, dial: impl Fn(u16) -> io::Result<OwnedFd>) -> io::Result<()> {
+        let publications = self.published.publications(number);
+        let (Some(gateway), false) = (&self.gateway, publications.is_empty()) else { return Ok(()) };
+        let dialers = publications.iter().map(|(_, port, _)| dial(*port)).collect::<io::Result<Vec<_>>>()?;
+        let files: Vec<BorrowedFd<'_>> = publications
+            .iter()
+            .zip(&dialers)
+            .flat_map(|((_, _, listeners), dialer)| [dialer.as_fd()].into_iter().chain(listeners.iter().copied()))
+            .collect();
+        gateway.send_now(&Hear::Publish(publications.iter().map(|(publication, ..)| *publication).collect()), &files)
+    }
+
+    fn record_unpublished(
+        &mut self,
+        ended: impl IntoIterator<Item = NetUnpublished>,
+        recorder: &mut impl Book,
+    ) -> Result<(), RecordError> {
+        for ended in ended {
+            let what = EventKind::NetUnpublished(ended);
+            self.traffic.take(&what);
+            recorder.append(None, what)?;
+        }
+        Ok(())
+    }
+
     /// The gateway is gone: what it had let out has ended with it.
-    fn lost(&mut self, recorder: &mut Recorder, why: &str) -> Result<(), RecordError> {
+    fn lost(&mut self, recorder: &mut impl Book, why: &str) -> Result<(), RecordError> {
         self.gateway = None;
+        let ended = self.published.lost();
+        self.record_unpublished(ended, recorder)?;
+        self.brokers.forget();
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {
@@ -238,19 +428,32 @@ impl Outlet {
     /// Everything inside is gone: hears the rest, and ends the gateway.
     pub(super) fn finish(
         &mut self,
-        recorder: &mut Recorder,
+        recorder: &mut impl Book,
         owner: impl Fn(u64) -> Option<u64>,
     ) -> Result<(), RecordError> {
         self.sockets.clear();
+        self.brokers.end();
+        self.published.end_all(UnpublishedBy::RunEnd);
+        self.end_gateway(recorder, owner)?;
+        let ended = self.published.finish();
+        self.record_unpublished(ended, recorder)
+    }
+
+    fn end_gateway(&mut self, recorder: &mut impl Book, owner: impl Fn(u64) -> Option<u64>) -> Result<(), RecordError> {
         let Some(gateway) = &self.gateway else { return Ok(()) };
         // It reads the end, closes what is open, and says so.
         let _ = rustix::net::shutdown(gateway.as_fd(), rustix::net::Shutdown::Write);
         let until = Instant::now() + GRACE;
         while let Some(gateway) = &self.gateway {
             let left = until.saturating_duration_since(Instant::now());
+            // One that never stops talking has something to say at any time.
+            if left.is_zero() {
+                self.lost(recorder, LATE)?;
+                break;
+            }
             let wait = timespec(left);
             match poll(&mut [PollFd::from_borrowed_fd(gateway.as_fd(), PollFlags::IN)], Some(&wait)) {
-                Ok(0) => self.lost(recorder, "the gateway did not end in time")?,
+                Ok(0) => self.lost(recorder, LATE)?,
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => self.hear(recorder, &owner)?,
                 Err(e) => return Err(RecordError::Processes(e.into())),
@@ -259,31 +462,46 @@ impl Outlet {
         Ok(())
     }
 
-    /// What left and what did not.
-    pub(super) fn summary(&mut self) -> Option<NetworkSummary> {
-        self.traffic.finish()
+    /// What left and what did not; so many datagrams did not, where that is known.
+    pub(super) fn summary(&mut self, datagrams: Option<u64>) -> Option<NetworkSummary> {
+        self.traffic.finish(datagrams, self.listening.stayed())
     }
 
     /// What the person is to know.
-    pub(super) fn note(&self) -> Option<String> {
-        self.failed.as_ref().map(|why| format!("nothing could leave: {why}"))
+    pub(super) fn notes(&self) -> Vec<String> {
+        let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
+        failed.chain(self.brokers.notes().iter().cloned()).collect()
     }
 }
 
-/// Keeps what is to be kept of the bodies of an exchange.
-fn keep(
-    kept: Kept,
-    files: Vec<OwnedFd>,
-    recorder: &Recorder,
-) -> Result<(Option<BlobRef>, Option<BlobRef>), RecordError> {
+/// What is kept of the body that was sent, and of the one that was received.
+type Bodies = (Option<BlobRef>, Option<BlobRef>);
+
+/// Keeps what is to be kept of the bodies of an exchange; `None` where a file of them is no memory file.
+fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Bodies>, RecordError> {
     let mut files = files.into_iter();
-    let mut next = |there: bool| -> Result<Option<BlobRef>, RecordError> {
-        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(None) };
+    let mut next = |there: bool| -> Result<Option<Option<BlobRef>>, RecordError> {
+        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(Some(None)) };
+        // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
+        if !is_memory(&file) {
+            return Ok(None);
+        }
         let mut file = std::fs::File::from(file);
         io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
-        Ok(Some(recorder.blobs().put(io::Read::take(file, MOST_KEPT as u64))?))
+        Ok(Some(Some(book.keep(&mut io::Read::take(file, MOST_KEPT as u64))?)))
     };
-    Ok((next(kept.sent)?, next(kept.received)?))
+    let (Some(sent), Some(received)) = (next(kept.sent)?, next(kept.received)?) else { return Ok(None) };
+    Ok(Some((sent, received)))
+}
+
+/// Whether it is a file of `memfd_create(2)`: these alone have seals (`F_GET_SEALS`, `fcntl(2)`); whether it can be read,
+/// too.
+fn is_memory(file: &OwnedFd) -> bool {
+    let readable = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
+        matches!(flags & rustix::fs::OFlags::ACCMODE, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::RDWR)
+            && !flags.contains(rustix::fs::OFlags::PATH)
+    });
+    readable && rustix::fs::fcntl_get_seals(file).is_ok()
 }
 
 /// What of the network cannot be mediated on this machine, for the person.
@@ -295,3 +513,6 @@ pub(super) fn shortfall(network: &Network) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use cofferdam_core::change::Digest;
 use cofferdam_core::event::{EventKind, Link, RunStarted};
 use cofferdam_core::plan::Stdio;
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_evidence::{BlobStore, Log, RecorderKey, Striker, Writing};
+use cofferdam_evidence::{BlobStore, Log, RecorderKey, Refused, Secrets, Striker, Writing};
 use cofferdam_workspace::{Capture, Layers, WorkspaceError};
 use sha2::{Digest as _, Sha256};
 
@@ -61,6 +61,7 @@ pub(super) struct Recorder {
     pub(super) blobs: BlobStore,
     pub(super) files: Files,
     pub(super) screen: Screen,
+    secrets: Secrets,
     striker: Striker,
     cast: Option<Cast>,
     prompts: Prompts,
@@ -114,6 +115,7 @@ impl Recorder {
             blobs,
             files,
             screen: Screen::default(),
+            secrets: run.secrets.clone(),
             striker,
             cast: None,
             prompts,
@@ -131,6 +133,20 @@ impl Recorder {
     /// What strikes the secrets out of evidence.
     pub(super) fn striker(&self) -> Striker {
         self.striker.clone()
+    }
+
+    /// What is struck by now.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// From now on this value is struck out of everything too, unless it cannot be.
+    pub(super) fn learn(&mut self, name: &str, value: &[u8]) -> Result<Result<(), Refused>, RecordError> {
+        if let Err(why) = self.secrets.renew(name, value) {
+            return Ok(Err(why));
+        }
+        self.striker.renew(&self.secrets)?;
+        Ok(Ok(()))
     }
 
     /// The event that leads to the command.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cofferdam_core::Timestamp;
 use cofferdam_core::change::{BaseState, Change, Class};
-use cofferdam_core::event::{Counted, EndReason, EventKind, Link, RunEnded, Statement};
+use cofferdam_core::event::{EndReason, EventKind, Link, RunEnded, Statement};
+use cofferdam_core::{Timestamp, event};
 use cofferdam_evidence::{BlobStore, Log, SyncHandle};
 use cofferdam_workspace::{ChangeOptions, ChangeSet, Layers, change_set};
 
@@ -15,8 +15,15 @@ use super::processes::Totals;
 use super::record::{RecordError, Recorder};
 use super::tally::{Tally, is_shown, tally};
 use crate::prepare::Prepared;
-use crate::protocol::Summary;
+use crate::protocol::{NetworkSummary, Summary};
 use crate::store::{Ended, RunRecord, write_record};
+
+/// What was counted while the run went on.
+pub(super) struct Counted {
+    pub(super) totals: Totals,
+    pub(super) tests: Tests,
+    pub(super) network: Option<NetworkSummary>,
+}
 
 /// Settles a run whose enclosure is gone.
 pub(super) fn settle(
@@ -24,7 +31,7 @@ pub(super) fn settle(
     recorder: &mut Recorder,
     ending: Ending,
     took: Duration,
-    (totals, tests): (Totals, Tests),
+    Counted { totals, tests, network }: Counted,
     mut statement: Statement,
 ) -> Result<(Summary, SyncHandle), RecordError> {
     recorder.close_terminal()?;
@@ -50,6 +57,7 @@ pub(super) fn settle(
         ignored: 0,
         execs: totals.execs,
         memory: totals.memory,
+        network: network.as_ref().map(|network| network.totals),
     };
     let Recorder { log, layers, blobs, files, .. } = recorder;
     let End { ended, changes, tally, paths } =
@@ -75,7 +83,8 @@ pub(super) fn settle(
         moved: count(|c| c.base != BaseState::Unchanged && is_shown(c)),
         test_runs: tests.runs,
         last_test: tests.last,
-        network: None,
+        network,
+        tripwires: Vec::new(),
         notes,
     };
     Ok((summary, sync))
@@ -96,7 +105,7 @@ pub(crate) struct End {
     changes: ChangeSet,
     tally: Tally,
     /// Paths by the events and by the layer.
-    paths: Counted,
+    paths: event::Counted,
 }
 
 /// Writes what the workspace changed (`files` ends the chains) and the end of the run, to be signed.
@@ -104,7 +113,7 @@ pub(crate) fn write_end(
     log: &mut Log,
     layers: &Layers,
     mut ended: RunEnded,
-    files: impl FnOnce(&mut Log, &ChangeSet) -> Result<Counted, RecordError>,
+    files: impl FnOnce(&mut Log, &ChangeSet) -> Result<event::Counted, RecordError>,
 ) -> Result<End, RecordError> {
     let changes = change_set(layers, &ChangeOptions { digests: true, excludes: None })?;
     let paths = files(log, &changes)?;

@@ -1,6 +1,7 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
 mod accounts;
+mod credentials;
 mod environment;
 mod identity;
 mod listeners;
@@ -8,6 +9,7 @@ mod names;
 mod policy;
 mod project;
 mod proxy;
+mod registries;
 mod sockets;
 mod system;
 mod toolchains;
@@ -16,11 +18,12 @@ mod trust_stores;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
-use cofferdam_core::{Bytes, RunId, Timestamp};
+use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
-pub use policy::{allowed_hosts, trust_store};
+pub use credentials::credential_names;
+pub use policy::{allowed_hosts, resolving, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use proxy::of_host as proxy;
@@ -76,10 +79,16 @@ pub struct Request {
     pub stdio: Stdio,
     /// Whether lines typed at the terminal are kept as prompts.
     pub record_typing: bool,
+    /// Whether decoys may stand in the home, where policy has them.
+    pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// Ports that are to be published.
+    pub publish: Vec<Publish>,
+    /// Whether it may read from the registries that policy names.
+    pub resolve: bool,
 }
 
 /// Why no plan could be made.
@@ -88,8 +97,8 @@ pub enum PlanError {
     /// The directory cannot be a project.
     #[error(transparent)]
     Project(#[from] ProjectError),
-    /// The toolchain table shipped with the program is broken.
-    #[error("the toolchain table does not read: {0}")]
+    /// A table shipped with the program is broken.
+    #[error("a table of this program does not read: {0}")]
     Table(serde_json::Error),
     /// What listens on this host is not known, so that it cannot be hidden.
     #[error("/proc/net/unix cannot be read, so that the host's sockets cannot be hidden: {0}")]
@@ -97,6 +106,9 @@ pub enum PlanError {
     /// What may leave is not known.
     #[error(transparent)]
     Policy(#[from] LayersError),
+    /// There is nothing to resolve from.
+    #[error("--resolve: policy names no registries")]
+    NoRegistries,
     /// A rule of policy does not serialise.
     #[error("a rule of policy cannot be written into the plan: {0}")]
     Rule(serde_json::Error),
@@ -122,7 +134,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let rules = policy::rules(&request.person_policy, &root, store, request.allow.clone(), &mut notes)?;
+    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -141,11 +153,19 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    mounts.extend(system::own_files(host, &run, git.as_deref(), &policy::in_words(&rules, Timestamp::now())));
+    let told = policy::in_words(&rules, Timestamp::now()) + &credentials::in_words(&credentials);
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &told));
     mounts.extend(stores.mounts);
+    let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
+    mounts.extend(java);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
-    let env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    let mut decoys = Vec::new();
+    if request.tripwires && tripwires {
+        decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
+    }
     let taken = listeners::of(&rules);
     let rules = rules.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
     Ok(RunPlan {
@@ -166,7 +186,14 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
             listen: taken.listen,
             authority: String::new(),
         },
-        network: NetworkPlan { rules, roots: stores.roots, names: taken.names },
+        network: NetworkPlan {
+            rules,
+            credentials,
+            roots: stores.roots,
+            publish: request.publish.clone(),
+            names: taken.names,
+        },
+        tripwires: decoys,
         record_typing: request.record_typing,
         from: None,
         notes,

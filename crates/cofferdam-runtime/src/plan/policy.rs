@@ -5,10 +5,10 @@ use std::path::Path;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::plan::NetworkPlan;
-use cofferdam_policy::layers::LayersError;
-use cofferdam_policy::{Layer, Layers, Places, Rule, TrustStore};
+use cofferdam_policy::{Credential, Layers, Places, Rule, TrustStore};
 use serde::Deserialize;
 
+use super::{Host, PlanError, Request, registries};
 use crate::store::Store;
 
 /// The records of which content of a project's policy the person trusts.
@@ -16,21 +16,38 @@ pub fn trust_store(store: &Store) -> TrustStore {
     TrustStore::at(store.root().join("trust"))
 }
 
-/// The rules that apply to a run in a project, in the order in which they are asked.
+/// The rules that apply to a run in a project, in the order in which they are asked, the person's credentials, and whether
+/// policy has tripwires.
 ///
 /// # Errors
-/// Where a file that counts cannot be read or has errors.
+/// Where a file that counts cannot be read or has errors; where it is to resolve and policy names no registries.
 pub(super) fn rules(
-    person: &Path,
+    host: &Host,
     project: &Path,
     store: &Store,
-    allow: Layer,
+    request: &Request,
     notes: &mut Vec<String>,
-) -> Result<Vec<Rule>, LayersError> {
-    let places = Places { person: person.to_owned(), project: project.to_owned(), trust: trust_store(store) };
-    let layers = Layers::read(&places)?;
+) -> Result<(Vec<Rule>, Vec<Credential>, bool), PlanError> {
+    let (person, project) = (request.person_policy.clone(), project.to_owned());
+    let layers = Layers::read(&Places { person, project, trust: trust_store(store) })?;
     notes.extend(layers.left_out());
-    Ok(layers.policy(allow)?.rules().to_vec())
+    let mut asked = request.allow.clone();
+    if request.resolve {
+        asked.rules.extend(resolving(host, &layers, notes)?);
+    }
+    Ok((layers.policy(asked)?.rules().to_vec(), layers.credentials().to_vec(), layers.tripwires()))
+}
+
+/// The rules by which a run that resolves reaches registries.
+///
+/// # Errors
+/// Where policy names none.
+pub fn resolving(host: &Host, layers: &Layers, notes: &mut Vec<String>) -> Result<Vec<Rule>, PlanError> {
+    let ecosystems = layers.registries();
+    if ecosystems.is_empty() {
+        return Err(PlanError::NoRegistries);
+    }
+    registries::rules(host, &ecosystems, notes).map_err(PlanError::Table)
 }
 
 /// How many hosts the rules of a plan allow something; a pattern counts as one.

@@ -3,12 +3,15 @@
 //! TLS ends at the gateway, with certificates of that authority. It is made when the plan stands already, so that the plan has
 //! a [`Mount::Bundle`] wherever its certificate belongs.
 
+mod browsers;
+pub(super) mod java;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::plan::{Access, EnclosurePlan, Form, Mount};
+use cofferdam_core::plan::{EnclosurePlan, Form, Mount};
 use cofferdam_enclosure::open_regular;
 
 use crate::plan::{Host, INSIDE};
@@ -41,9 +44,6 @@ const VARIABLES: &[&str] = &[
 
 /// The variable that names a file of certificates besides those that Node.js was built with.
 const NODE: &str = "NODE_EXTRA_CA_CERTS";
-
-/// Directories of configuration in which Chromium and Chrome look for what is decided for them.
-const CHROMIUM: &[&str] = &["/etc/chromium", "/etc/opt/chrome"];
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -84,9 +84,7 @@ pub(super) fn discover(host: &Host, notes: &mut Vec<String>) -> TrustStores {
     }
     stores.variables = VARIABLES.iter().map(|name| (*name, all.clone())).collect();
     stores.variables.push((NODE, authority));
-    for directory in CHROMIUM {
-        stores.chromium(Path::new(directory));
-    }
+    stores.mounts.extend(browsers::mounts(notes));
     stores
 }
 
@@ -134,33 +132,6 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 impl TrustStores {
     fn bundle(&mut self, target: Bytes, source: Option<Bytes>) {
         self.mounts.push(Mount::Bundle { target, source, form: Form::Pem });
-    }
-
-    /// A managed policy beside those of the host. /etc is the host's and read-only: the innermost directory that is there gets
-    /// an empty one in its place, with everything it had.
-    fn chromium(&mut self, directory: &Path) {
-        let wanted = directory.join("policies/managed");
-        let Some(there) = wanted.ancestors().take(3).find(|dir| dir.is_dir()) else { return };
-        let Ok(entries) = there.read_dir() else { return };
-        self.mounts.push(Mount::Tmpfs { target: there.into(), mode: 0o755 });
-        for entry in entries.flatten() {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_symlink() => {
-                    if let Ok(text) = path.read_link() {
-                        self.mounts.push(Mount::Symlink { target: path.into(), text: text.into() });
-                    }
-                }
-                Ok(kind) if kind.is_file() || kind.is_dir() => self.mounts.push(Mount::Bind {
-                    source: path.as_path().into(),
-                    target: path.as_path().into(),
-                    access: Access::ReadOnly,
-                }),
-                _ => {} // a socket, a pipe, a device: no part of a configuration
-            }
-        }
-        let target = wanted.join("cofferdam.json").into();
-        self.mounts.push(Mount::Bundle { target, source: None, form: Form::Chromium });
     }
 }
 
@@ -217,29 +188,5 @@ mod tests {
         let stores = discover(&host(&home, &pipe), &mut notes);
         assert!(!stores.roots.contains(&Bytes::from(pipe.as_path())));
         assert!(notes[0].contains("~/pipe (SSL_CERT_FILE) cannot be read"), "{notes:?}");
-    }
-
-    #[test]
-    fn a_policy_of_chromium_lies_beside_the_hosts() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |path: &str| dir.path().join(path);
-        std::fs::create_dir_all(at("none")).unwrap();
-        let mut stores = TrustStores::default();
-        stores.chromium(&at("none/chromium"));
-        assert!(stores.mounts.is_empty());
-
-        std::fs::create_dir_all(at("chromium/policies")).unwrap();
-        std::fs::write(at("chromium/policies/recommended"), "{}").unwrap();
-        std::os::unix::fs::symlink("recommended", at("chromium/policies/link")).unwrap();
-        stores.chromium(&at("chromium"));
-        let path = |name: &str| Bytes::from(at("chromium/policies").join(name).as_path());
-        assert_eq!(stores.mounts[0], Mount::Tmpfs { target: at("chromium/policies").as_path().into(), mode: 0o755 });
-        for wanted in [
-            Mount::Bind { source: path("recommended"), target: path("recommended"), access: Access::ReadOnly },
-            Mount::Symlink { target: path("link"), text: "recommended".into() },
-            Mount::Bundle { target: path("managed/cofferdam.json"), source: None, form: Form::Chromium },
-        ] {
-            assert!(stores.mounts.contains(&wanted), "{wanted:?}: {:?}", stores.mounts);
-        }
     }
 }

@@ -72,8 +72,8 @@ pub fn allow(args: &AllowArgs, colour: Colour) -> Answer {
     let rule = rule.map_err(|e| refused(e, colour))?;
     let mut told = Vec::new();
     for run in &live {
-        match control::ask(run, &Request::Allow(serde_json::to_value(&rule).map_err(Failure::new)?)) {
-            Ok(()) => told.push(run.record.run.clone()),
+        match control::ask(run, &Request::Allow(serde_json::to_value(&rule).map_err(Failure::new)?), &[]) {
+            Ok(_) => told.push(run.record.run.clone()),
             // It ended meanwhile.
             Err(ControlError::NotLive(_)) if !args.live => {}
             Err(e) => return Err(Failure::new(e)),

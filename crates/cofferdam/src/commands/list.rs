@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{EndReason, RunEnded};
 use cofferdam_core::plan::{Origin, Purpose};
+use cofferdam_runtime::control::{self, Reply, Request};
 use cofferdam_runtime::listing::Listing;
 use cofferdam_runtime::plan::project_root;
 use cofferdam_runtime::store::{Run, RunRecord};
@@ -31,6 +32,9 @@ struct Row<'a> {
     #[serde(flatten)]
     record: &'a RunRecord,
     state: &'static str,
+    /// Ports that listen inside, of a run that goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listens: Option<Vec<u16>>,
 }
 
 /// Lists runs, newest first.
@@ -50,7 +54,9 @@ pub fn list(args: &ListArgs, colour: Colour) -> Answer {
     let mut rows = Vec::new();
     // What has no log never ran: the next command that looks for it clears it away.
     for run in runs.iter().filter(|run| run.evidence().join("log.jsonl").exists()) {
-        rows.push(Row { record: &run.record, state: state(run)? });
+        let state = state(run)?;
+        let listens = (args.json && state == "running").then(|| listening(run)).flatten();
+        rows.push(Row { record: &run.record, state, listens });
     }
     if args.json {
         output::json(&rows)?;
@@ -60,6 +66,15 @@ pub fn list(args: &ListArgs, colour: Colour) -> Answer {
         output::print(human(&rows, args.all, colour.stdout()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The ports that listen inside; `None` where the run does not say.
+fn listening(run: &Run) -> Option<Vec<u16>> {
+    match control::ask(run, &Request::Listening, &[]) {
+        Ok(Reply::Listening(ports)) => Some(ports),
+        // It has ended meanwhile, has only begun, or cannot know.
+        _ => None,
+    }
 }
 
 /// One word for where a run stands.
@@ -73,7 +88,7 @@ pub fn state(run: &Run) -> Result<&'static str, Failure> {
 }
 
 fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
-    let mut table = vec![["RUN", "AGENT", "STARTED", "STATE", "EXIT", "CHANGED"].map(str::to_owned).to_vec()];
+    let mut table = vec![["RUN", "AGENT", "STARTED", "STATE", "EXIT", "CHANGED", "DENIED"].map(str::to_owned).to_vec()];
     if projects {
         table[0].push("PROJECT".to_owned());
     }
@@ -87,6 +102,7 @@ fn human(rows: &[Row<'_>], projects: bool, colour: bool) -> String {
             row.state.to_owned(),
             ended.map_or("-".to_owned(), outcome),
             ended.map_or("-".to_owned(), changed),
+            ended.and_then(|ended| ended.network).map_or("-".to_owned(), |network| network.denied.to_string()),
         ];
         if projects {
             cells.push(output::visible(&record.project.0));

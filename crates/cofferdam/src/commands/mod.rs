@@ -2,6 +2,7 @@
 
 pub mod allow;
 pub mod blame;
+pub mod credential;
 pub mod diff;
 pub mod discard;
 pub mod doctor;
@@ -12,6 +13,7 @@ pub mod log;
 pub mod manual;
 pub mod policy;
 pub mod promote;
+pub mod publish;
 pub mod run;
 pub mod stats;
 pub mod undo;

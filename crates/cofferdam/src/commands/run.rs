@@ -1,17 +1,22 @@
 //! `coffer run` and `coffer shell`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cofferdam_core::event::{EndReason, RunEnded};
+use cofferdam_core::event::{EndReason, NetUnpublished, RunEnded};
 use cofferdam_core::plan::{Purpose, RunPlan};
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_policy::Layer;
 use cofferdam_policy::option::command_line;
+use cofferdam_policy::{Ecosystem, Layer, Layers, Places, Policy};
 use cofferdam_runtime::from::go_on_from;
-use cofferdam_runtime::plan::{Host, Request, allowed_hosts, proxy, resolve};
+use cofferdam_runtime::plan::{
+    Host, PlanError, Request, allowed_hosts, credential_names, proxy, resolve, resolving, trust_store,
+};
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{NetworkSummary, Summary};
+use cofferdam_runtime::publish::Listening;
 use cofferdam_runtime::secrets;
+use cofferdam_runtime::store::Store;
 
 use super::Answer;
 use crate::cli::{Options, OriginArgs, RunArgs, ShellArgs};
@@ -55,16 +60,20 @@ fn start(
         processes: options.processes,
         stdio: run::stdio(&client),
         record_typing: !options.no_record_typing,
+        tripwires: !options.no_tripwires,
         person_policy: crate::host::person_policy(host),
         allow: allowed(options)?,
+        publish: options.publish.clone(),
+        resolve: options.resolve,
     };
-    let mut plan = resolve(host, &store, &request)?;
+    let mut plan = resolve(host, &store, &request).map_err(no_plan)?;
     if let Some(cwd) = &origin.cwd {
         plan.enclosure.cwd = cwd.as_path().into();
     }
     if origin.purpose.is_some() {
         // What is repeated is repeated offline.
         plan.network.rules.clear();
+        plan.network.credentials.clear();
     }
     if let Some(from) = &origin.from {
         let run = store.find(from, plan.project.as_path())?;
@@ -76,14 +85,20 @@ fn start(
         output::json(&plan)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let published = options.publish.iter().map(super::publish::listen).collect::<Result<Vec<_>, _>>()?;
+    plan.notes.extend(published.iter().filter_map(super::publish::warning));
     let voice = Voice { quiet: options.quiet, json: options.json, colour: colour.stderr() };
-    let prepared = Prepared::new(plan, gathered.secrets, proxy(host))
+    voice.published(&published);
+    let prepared = Prepared::new(plan, gathered.secrets, proxy(host), published)
         .map_err(|e| Failure::new(format!("no run: {e}")).next(NO_EVIDENCE))?;
     let plan = prepared.plan().clone();
     voice.begin(host, &plan);
     let outcome = run::follow(client, prepared).map_err(|e| Failure::new(format!("the run lost its streams: {e}")))?;
     match outcome {
-        Outcome::Ended(summary) => {
+        Outcome::Ended(mut summary) => {
+            if let (Some(network), false) = (&mut summary.network, options.resolve) {
+                point_to_resolve(network, host, &plan, &store, request.person_policy);
+            }
             voice.end(&summary)?;
             Ok(status(&summary.ended))
         }
@@ -99,6 +114,36 @@ fn start(
                 "the real tree is untouched; coffer list shows the run, coffer diff {} what it left",
                 plan.run.short()
             ))),
+    }
+}
+
+/// Why there is no plan, and what to do.
+pub(super) fn no_plan(error: PlanError) -> Failure {
+    let words: Vec<String> = Ecosystem::ALL.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let next = matches!(error, PlanError::NoRegistries).then(|| {
+        format!(
+            "say in your policy file whose it may be, as in `[packages] registries = [\"npm\"]`: known are {}",
+            words.join(", ")
+        )
+    });
+    let failure = Failure::new(error);
+    match next {
+        Some(next) => failure.next(next),
+        None => failure,
+    }
+}
+
+/// Where what was denied is a registry that policy names, says so instead of proposing a rule.
+fn point_to_resolve(network: &mut NetworkSummary, host: &Host, plan: &RunPlan, store: &Store, person: PathBuf) {
+    let places = Places { person, project: plan.project.as_path().to_owned(), trust: trust_store(store) };
+    let rules = Layers::read(&places).map_err(PlanError::from).and_then(|l| resolving(host, &l, &mut Vec::new()));
+    // The run is over: what cannot be read now only leaves the other proposal standing.
+    let Ok(rules) = rules else { return };
+    let policy = Policy::new([Layer { rules }]);
+    for denied in &mut network.denied {
+        if policy.may_any(&denied.host, Timestamp::now()) {
+            denied.allow = Some("it is a package registry that your policy names: coffer run --resolve …".to_owned());
+        }
     }
 }
 
@@ -164,7 +209,7 @@ impl Voice {
     fn begin(&self, host: &Host, plan: &RunPlan) {
         if self.speaks() {
             output::remark(&format!(
-                "{} {} in {} · copy-on-write · {}",
+                "{} {} in {} · copy-on-write · {}{}",
                 self.mark(&plan.run),
                 output::visible(plan.agent.as_bytes()),
                 output::visible(host.short(plan.project.as_path()).as_os_str().as_encoded_bytes()),
@@ -172,9 +217,29 @@ impl Voice {
                     0 => "no network".to_owned(),
                     hosts => format!("{} allowed", output::counted(hosts as u64, "host")),
                 },
+                credential_names(&plan.network)
+                    .iter()
+                    .map(|(name, exposed)| format!(
+                        " · credential {name}{}",
+                        if *exposed { " as placeholder" } else { "" }
+                    ))
+                    .collect::<String>(),
             ));
             for note in &plan.notes {
                 output::remark(&format!("  note        {}", output::visible(note.as_bytes())));
+            }
+        }
+    }
+
+    /// Where ports are reached, which the person may have left to us: without a terminal too.
+    fn published(&self, published: &[Listening]) {
+        if self.quiet || self.json {
+            return;
+        }
+        for listening in published {
+            output::remark(&super::publish::line(listening));
+            if let Some(warning) = super::publish::warning(listening).filter(|_| !self.speaks()) {
+                output::remark(&format!("  note        {warning}"));
             }
         }
     }
@@ -208,19 +273,38 @@ impl Voice {
 /// Most denials that are shown.
 const DENIALS: usize = 3;
 
+/// Most published ports that are shown.
+const PUBLISHED: usize = 3;
+
+fn published_line(ended: &NetUnpublished) -> String {
+    let unanswered = if ended.unanswered > 0 { format!(", {} not answered", ended.unanswered) } else { String::new() };
+    format!("  published   {}: {}{unanswered}", ended.port, output::counted(ended.connections, "connection"))
+}
+
 /// What left and what did not, with what to type to allow it.
 fn network_lines(network: &NetworkSummary) -> Vec<String> {
     let mut parts = Vec::new();
     let hosts = output::counted(network.hosts, "host");
-    if network.requests > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.requests, "request")));
-    } else if network.connections > 0 {
-        parts.push(format!("{} to {hosts}", output::counted(network.connections, "connection")));
+    let totals = &network.totals;
+    if totals.requests > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.requests, "request")));
+    } else if totals.connections > 0 {
+        parts.push(format!("{} to {hosts}", output::counted(totals.connections, "connection")));
     }
-    if network.denials > 0 {
-        parts.push(format!("{} denied", network.denials));
+    if totals.denied > 0 {
+        parts.push(format!("{} denied", totals.denied));
     }
-    let mut out = vec![format!("  network     {}", parts.join(", "))];
+    if let Some(datagrams @ 1..) = totals.datagrams {
+        parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
+    }
+    let mut out: Vec<String> = network.published.iter().take(PUBLISHED).map(published_line).collect();
+    if !parts.is_empty() {
+        out.push(format!("  network     {}", parts.join(", ")));
+    }
+    let listened: Vec<String> = network.listened.iter().take(PUBLISHED).map(u16::to_string).collect();
+    if let Some(first) = listened.first() {
+        out.push(format!("  listened    {}: coffer run --publish {first} … lets you reach it", listened.join(", ")));
+    }
     for denied in network.denied.iter().take(DENIALS) {
         let times = if denied.count > 1 { format!(" ({} times)", denied.count) } else { String::new() };
         let what = format!("{}:{}: {}{times}", denied.host, denied.port, denied.detail);
@@ -270,6 +354,14 @@ fn lines(summary: &Summary) -> Vec<String> {
     }
     if let Some(network) = &summary.network {
         out.extend(network_lines(network));
+    }
+    for opened in &summary.tripwires {
+        let times = if opened.count > 1 { format!(" {} times", opened.count) } else { String::new() };
+        let path = output::visible(&opened.path.0);
+        out.push(format!("  tripwire    {path} was opened{times}: a decoy, which only a search for credentials opens"));
+    }
+    if !summary.tripwires.is_empty() {
+        out.push("              who: coffer log --kind tripwire".to_owned());
     }
     if summary.attention > 0 {
         out.push(format!(

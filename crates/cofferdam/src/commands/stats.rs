@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
 use cofferdam_review::stats::{Stats, run_facts, stats as together};
-use cofferdam_review::text::{counted, duration};
+use cofferdam_review::text::{counted, duration, fit, grouped, one_line};
 
 use super::Answer;
 use crate::host;
@@ -22,6 +22,9 @@ pub struct StatsArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// Most hosts that are shown to which something was refused.
+const HOSTS: usize = 8;
 
 /// Says what runs cost and were refused.
 pub fn stats(args: &StatsArgs) -> Answer {
@@ -70,8 +73,21 @@ fn human(stats: &Stats) -> String {
             format!("{} median, {} p95, from the record's begin to the first exec{known}", fine(median), fine(p95)),
         );
     }
-    row("programs", format!("{} executed", cofferdam_review::text::grouped(stats.execs)));
+    row("programs", format!("{} executed", grouped(stats.execs)));
     row("refused", format!("{} by limits, in {}", stats.refusals, counted(stats.refused_runs, "run")));
+    if stats.denied > 0 {
+        row("network", format!("{} denied, in {}", grouped(stats.denied), counted(stats.denied_runs, "run")));
+        for host in stats.denied_hosts.iter().take(HOSTS) {
+            let name = if host.host.is_empty() { "(others)".to_owned() } else { one_line(host.host.as_bytes()) };
+            let times = if host.times == 1 { "once".to_owned() } else { format!("{} times", grouped(host.times)) };
+            row("", format!("{}: {times}, in {}", fit(&name, 60), counted(host.runs, "run")));
+        }
+        let more = stats.denied_hosts.len().saturating_sub(HOSTS);
+        if more > 0 {
+            row("", format!("… {}: --json has all", counted(more as u64, "more host")));
+        }
+    }
+    row("tripwires", format!("opened in {}", counted(stats.tripwire_runs, "run")));
     row("evidence", format!("{} with a gap in it", counted(stats.gap_runs, "run")));
     row("promoted", share(stats.promoted));
     row("discarded", format!("{}, never promoted", share(stats.discarded)));

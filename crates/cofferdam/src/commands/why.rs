@@ -48,7 +48,10 @@ pub fn why(args: &WhyArgs, colour: Colour) -> Answer {
                 output::visible(args.what.as_bytes())
             )));
         }
-        return explain(&ExplainArgs { target: args.what.clone(), method: None, json: args.json }, colour);
+        return explain(
+            &ExplainArgs { target: args.what.clone(), method: None, resolve: false, json: args.json },
+            colour,
+        );
     }
     let (text, good) = if is_path { file(Path::new(&args.what)) } else { host(&args.what)? };
     if args.json {

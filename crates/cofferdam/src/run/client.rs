@@ -153,8 +153,10 @@ impl Session {
                     self.show()?;
                     return Ok(Outcome::Broken(e));
                 }
-                Received::Message(Tell::Ended(summary), _) => {
+                Received::Message(Tell::Ended, files) => {
                     self.show()?;
+                    let file = files.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
+                    let summary = Box::new(cofferdam_enclosure::read_large::<Summary>(file)?);
                     return Ok(early.unwrap_or(Outcome::Ended(summary)));
                 }
             }

@@ -6,9 +6,11 @@
 #![allow(unsafe_code, reason = "an attack program: raw system calls are its business")]
 #![allow(clippy::print_stdout, reason = "standard output is how it reports to the test")]
 
+mod decoys;
 mod disk;
 mod exec;
 mod files;
+mod gateway;
 mod life;
 mod memory;
 mod network;
@@ -36,9 +38,19 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    match [disk::attack, exec::attack, files::attack, memory::attack, network::attack, life::attack, surface::attack]
-        .into_iter()
-        .find_map(|room| room(attack, &rest))
+    match [
+        decoys::attack,
+        disk::attack,
+        exec::attack,
+        files::attack,
+        memory::attack,
+        network::attack,
+        gateway::attack,
+        life::attack,
+        surface::attack,
+    ]
+    .into_iter()
+    .find_map(|room| room(attack, &rest))
     {
         Some(Ok(loot)) => {
             println!("won {attack} {loot}");

@@ -12,6 +12,7 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
     Some(match (name, args) {
         ("tcp", [to, word]) => tcp(to, word),
         ("udp", [to, word]) => udp(to, word),
+        ("datagrams", [to, sends, connects]) => datagrams(to, sends, connects),
         ("unix", [path, word]) => UnixStream::connect(path).and_then(|s| say(s, word)),
         ("unix-datagram", [path, word]) => {
             UnixDatagram::unbound().and_then(|s| s.send_to(word.as_bytes(), path)).map(|_| String::new())
@@ -61,6 +62,23 @@ fn say(mut stream: impl Write, word: &str) -> Loot {
 fn tcp(to: &str, word: &str) -> Loot {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
     say(TcpStream::connect_timeout(&to, Duration::from_secs(2))?, word)
+}
+
+/// Sends so many datagrams from a socket that is not connected, then connects so many to ports of the address from 1000 on.
+fn datagrams(to: &str, sends: &str, connects: &str) -> Loot {
+    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
+    let number = |text: &str| text.parse::<u16>().map_err(io::Error::other);
+    let from = if to.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    let mut left = 0;
+    let socket = UdpSocket::bind(from)?;
+    for _ in 0..number(sends)? {
+        left += u32::from(socket.send_to(b"x", to).is_ok());
+    }
+    for n in 0..number(connects)? {
+        let socket = UdpSocket::bind(from)?;
+        left += u32::from(socket.connect((to.ip(), 1000 + n)).is_ok());
+    }
+    if left == 0 { Err(crate::nothing("datagrams")) } else { Ok(left.to_string()) }
 }
 
 fn udp(to: &str, word: &str) -> Loot {

@@ -45,7 +45,7 @@ fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// The files that show eight bytes of a value in a row, plain, in hexadecimal digits, or in base64.
-fn showing(dir: &Path, value: &str) -> Vec<PathBuf> {
+pub fn showing(dir: &Path, value: &str) -> Vec<PathBuf> {
     let encoded = |before: &str| base64(format!("{before}{value}").as_bytes());
     let wholes = [encoded(""), encoded("x"), encoded("xy")];
     // A group of three bytes at either end holds something else too.
@@ -84,7 +84,7 @@ fn leak(value: &str) -> String {
     )
 }
 
-fn evidence_of_latest(scene: &Scene) -> PathBuf {
+pub fn evidence_of_latest(scene: &Scene) -> PathBuf {
     let runs = fs::read_dir(scene.state.join("cofferdam/runs")).unwrap().map(|entry| entry.unwrap().path());
     runs.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap().join("evidence")
 }

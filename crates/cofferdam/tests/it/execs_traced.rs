@@ -5,17 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::Scene;
 use crate::support::evidence::Evidence;
 use crate::support::scene::{finish, wait};
-
-fn has(program: &str) -> bool {
-    let found = ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|d| Path::new(d).join(program).exists());
-    if !found {
-        eprintln!("not proven here: {program} is not installed");
-    }
-    found
-}
+use crate::support::{Scene, has};
 
 /// A C project of a hundred files.
 fn project(at: &Path) {

@@ -5,34 +5,11 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::scene::{self, finish};
-use crate::support::{Finished, Scene, Server, eventually};
-
-/// Whether curl is there; these tests say nothing without it.
-fn has_curl(scene: &Scene) -> bool {
-    let there = scene.program("sh").args(["-c", "command -v curl"]).output().unwrap().status.success();
-    if !there {
-        eprintln!("not proven on this machine: there is no curl");
-    }
-    there
-}
-
-/// `coffer run` with rules of the command line, to its end.
-fn allowed(scene: &Scene, hosts: &[&str], words: &[&str]) -> Finished {
-    let mut command = scene.coffer();
-    command.args(["run", "--quiet", "--purpose", "a test"]);
-    for host in hosts {
-        command.args(["--allow", host]);
-    }
-    command.arg("--").args(words);
-    finish(command, b"")
-}
+use crate::support::{Scene, Server, eventually, has, scene};
 
 /// The events of the latest run, of one kind.
 fn events(scene: &Scene, kind: &str) -> Vec<Value> {
-    let mut command = scene.coffer();
-    command.args(["log", "--json", "@"]);
-    let got = finish(command, b"");
+    let got = scene.finished(&["log", "--json", "@"]);
     let all = got.out();
     all.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).filter(|e| e["kind"] == kind).collect()
 }
@@ -48,12 +25,12 @@ fn caused_by(scene: &Scene, event: &Value) -> String {
 #[test]
 fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
     let url = format!("http://{}/x?q=1", server.place());
-    let got = allowed(&scene, &[&server.place()], &["sh", "-c", &format!("curl -sS -d ping {url}")]);
+    let got = scene.allowed(&[&server.place()], &["sh", "-c", &format!("curl -sS -d ping {url}")]);
     assert_eq!((got.code(), got.out()), (Some(0), "hello ping".into()), "{}", got.all());
     let heard = server.heard();
     assert!(heard[0].starts_with("POST /x?q=1 HTTP/1.1\r\n") && heard[0].ends_with("\r\nping"), "{heard:?}");
@@ -63,9 +40,7 @@ fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
     assert_eq!((&data["sent"]["bytes"], &data["received"]["bytes"]), (&4.into(), &10.into()));
     assert_eq!(data["rule"]["layer"], "command-line");
     assert_eq!(caused_by(&scene, exchange), "curl");
-    let mut suggest = scene.coffer();
-    suggest.args(["policy", "suggest"]);
-    let rules = finish(suggest, b"").out();
+    let rules = scene.finished(&["policy", "suggest"]).out();
     for line in [format!("host = \"{}\"", server.place()), "methods = [\"POST\"]".into(), "paths = [\"/x\"]".into()] {
         assert!(rules.contains(&line), "{line}: {rules}");
     }
@@ -78,13 +53,12 @@ fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
 #[test]
 fn what_no_rule_allows_is_refused_with_words_and_nothing_is_heard_outside() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
     let url = format!("http://{}/secret", server.place());
-    let got =
-        allowed(&scene, &["other.example"], &["curl", "-sS", "-w", "%{http_code}", &url, "https://tls.example/x"]);
+    let got = scene.allowed(&["other.example"], &["curl", "-sS", "-w", "%{http_code}", &url, "https://tls.example/x"]);
     let said = got.out();
     assert!(said.contains("Cofferdam refused GET http://host.cofferdam:"), "{}", got.all());
     assert!(said.contains(&format!("coffer run --allow {} --purpose", server.place())), "{said}");
@@ -101,7 +75,7 @@ fn what_no_rule_allows_is_refused_with_words_and_nothing_is_heard_outside() {
 #[test]
 fn methods_and_paths_are_those_of_the_rule() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -109,16 +83,12 @@ fn methods_and_paths_are_those_of_the_rule() {
         "version = 1\n[[network.allow]]\nhost = \"{}\"\nmethods = [\"GET\"]\npaths = [\"/ok/**\"]\npurpose = \"read\"\n",
         server.place()
     );
-    let directory = scene.home.join(".config/cofferdam");
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("policy.toml"), policy).unwrap();
+    scene.policy(&policy);
     let at = |path: &str| format!("http://{}{path}", server.place());
     let code = |words: &[&str]| {
         let all = [&["run", "-q", "--", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--path-as-is"], words]
             .concat();
-        let mut command = scene.coffer();
-        command.args(all);
-        finish(command, b"").out()
+        scene.finished(&all).out()
     };
     assert_eq!(code(&[&at("/ok/x")]), "200");
     for refused in
@@ -139,14 +109,14 @@ fn plain_connections_are_relayed_and_the_server_may_speak_first() {
         "exec 3<>/dev/tcp/host.cofferdam/{} && read -r a <&3 && echo one >&3 && read -r b <&3 && echo \"$a, $b\"",
         server.port
     );
-    let got = allowed(&scene, &[&server.place()], &["bash", "-c", &script]);
+    let got = scene.allowed(&[&server.place()], &["bash", "-c", &script]);
     assert_eq!(got.out(), "welcome, again one\n", "{}", got.all());
     let connect = &events(&scene, "net.connect")[0]["data"];
     assert_eq!(
         (&connect["mediation"], &connect["sent"], &connect["received"]),
         (&"relay".into(), &4.into(), &18.into())
     );
-    let refused = allowed(&scene, &["other.example"], &["bash", "-c", &script]);
+    let refused = scene.allowed(&["other.example"], &["bash", "-c", &script]);
     assert_ne!(refused.code(), Some(0), "{}", refused.all());
     assert_eq!(server.heard(), ["one"]);
     let denied = &events(&scene, "net.denied")[0]["data"];
@@ -157,7 +127,7 @@ fn plain_connections_are_relayed_and_the_server_may_speak_first() {
 #[test]
 fn a_secret_of_the_host_does_not_leave_even_where_a_rule_allows_the_host() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -175,7 +145,7 @@ fn a_secret_of_the_host_does_not_leave_even_where_a_rule_allows_the_host() {
         &["-H", "Transfer-Encoding: chunked", "-d", &body, &url],
     ] {
         let all = [&["curl", "-sS", "-m", "10", "-w", " %{http_code}"], words].concat();
-        let got = allowed(&scene, &[&server.place()], &all);
+        let got = scene.allowed(&[&server.place()], &all);
         assert!(got.out().contains("GITHUB_TOKEN") && got.out().ends_with(" 403"), "{words:?}: {}", got.all());
         let denied = &events(&scene, "net.denied")[0]["data"];
         assert_eq!(denied["reason"], "secret", "{words:?}");
@@ -186,7 +156,7 @@ fn a_secret_of_the_host_does_not_leave_even_where_a_rule_allows_the_host() {
 #[test]
 fn a_person_allows_more_while_the_run_goes_on() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -203,9 +173,7 @@ fn a_person_allows_more_while_the_run_goes_on() {
         line.trim().to_owned()
     };
     assert_eq!(ask(), "403");
-    let mut allow = scene.coffer();
-    allow.args(["allow", &server.place(), "--purpose", "it is needed", "--live", "--json"]);
-    let said = finish(allow, b"");
+    let said = scene.finished(&["allow", &server.place(), "--purpose", "it is needed", "--live", "--json"]);
     let facts: Value = serde_json::from_str(&said.out()).unwrap_or_else(|_| panic!("{}", said.all()));
     assert_eq!((&facts["kept"], facts["runs"].as_array().map(Vec::len)), (&false.into(), Some(1)));
     // The gateway hears of it in its own time.
@@ -214,16 +182,15 @@ fn a_person_allows_more_while_the_run_goes_on() {
     assert!(scene::wait(&mut child, std::time::Duration::from_secs(20)).success());
     let changed = &events(&scene, "policy.changed")[0]["data"];
     assert_eq!(changed["added"][0]["purpose"], "it is needed");
-    let mut late = scene.coffer();
-    late.args(["allow", &server.place(), "--purpose", "x", "--live"]);
-    assert_eq!(finish(late, b"").code(), Some(125), "nothing is going on");
+    let late = scene.finished(&["allow", &server.place(), "--purpose", "x", "--live"]);
+    assert_eq!(late.code(), Some(125), "nothing is going on");
 }
 
 /// A kernel without nf_tables: there connections are not redirected but listened for.
 #[test]
 fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_words() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -235,7 +202,7 @@ fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_w
     let mut command = scene.program(scene::hostile());
     command.args(["without-netlink", "12", env!("CARGO_BIN_EXE_coffer"), "run", "--purpose", "x", "--allow"]);
     command.args([&server.place(), "--", "sh", "-c", &script]);
-    let got = finish(command, b"");
+    let got = scene::finish(command, b"");
     let said = got.out();
     assert!(said.starts_with("hello \n"), "{}", got.all());
     assert!(said.contains("Cofferdam refused GET http://no.example.com/"), "{}", got.all());
@@ -297,19 +264,21 @@ fn descendants(of: u32) -> Vec<u32> {
 fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
     let scene = Scene::new();
     let script = "trap '' PIPE; for to in 127.0.0.1/61053 ::1/61053 198.18.77.77/80 203.0.113.9/25 169.254.169.254/80; do \
-                  if exec 3<>/dev/tcp/$to; then printf 'x\\r\\n\\r\\n' >&3; cat <&3; fi; done 2>/dev/null; echo over";
-    let got = allowed(&scene, &["*.example.com"], &["bash", "-c", script]);
+                  if exec 3<>/dev/tcp/$to; then printf 'x\\r\\n\\r\\n' >&3; cat <&3; fi; done 2>/dev/null; \
+                  exec 3<>/dev/tcp/203.0.113.10/26; exec 3>&-; echo over";
+    let got = scene.allowed(&["*.example.com"], &["bash", "-c", script]);
     assert_eq!(got.out(), "over\n", "{}", got.all());
     let hosts: Vec<String> =
         events(&scene, "net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254"]);
+    // The last one only looks whether somebody is there.
+    assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254", "203.0.113.10"]);
     assert!(events(&scene, "net.denied").iter().all(|d| d["data"]["reason"] == "direct-address"));
 }
 
 #[test]
 fn bodies_are_kept_where_a_rule_says_so_and_exported() {
     let scene = Scene::new();
-    if !has_curl(&scene) {
+    if !has("curl") {
         return;
     }
     let server = Server::http();
@@ -317,9 +286,7 @@ fn bodies_are_kept_where_a_rule_says_so_and_exported() {
         "version = 1\n[[network.allow]]\nhost = \"{}\"\nrecord = \"full\"\npurpose = \"keep\"\n",
         server.place()
     );
-    let directory = scene.home.join(".config/cofferdam");
-    std::fs::create_dir_all(&directory).unwrap();
-    std::fs::write(directory.join("policy.toml"), policy).unwrap();
+    scene.policy(&policy);
     let got = scene.run(&[
         "curl",
         "-sS",
@@ -330,12 +297,7 @@ fn bodies_are_kept_where_a_rule_says_so_and_exported() {
         &format!("http://{}/x?q=1", server.place()),
     ]);
     assert_eq!(got.out(), "hello ping", "{}", got.all());
-    let coffer = |words: &[&str]| {
-        let mut command = scene.coffer();
-        command.args(words);
-        finish(command, b"")
-    };
-    let archive: Value = serde_json::from_str(&coffer(&["export", "-f", "har"]).out()).unwrap();
+    let archive: Value = serde_json::from_str(&scene.finished(&["export", "-f", "har"]).out()).unwrap();
     let entry = &archive["log"]["entries"][0];
     assert_eq!(entry["request"]["postData"]["text"], "ping");
     assert_eq!(
@@ -345,30 +307,28 @@ fn bodies_are_kept_where_a_rule_says_so_and_exported() {
     assert_eq!(entry["request"]["queryString"][0]["value"], "1");
     assert_eq!(entry["comment"], "keep (person rule, line 2)");
     assert!(!archive.to_string().contains("abcdef"), "credentials are not recorded");
-    assert_eq!(coffer(&["verify"]).code(), Some(0));
+    assert_eq!(scene.finished(&["verify"]).code(), Some(0));
 }
 
 #[test]
 fn coffer_why_says_inside_and_outside_what_policy_and_the_view_say() {
     let scene = Scene::new();
     let why = |what: &str| {
-        let got = allowed(&scene, &["api.example"], &["/run/coffer/bin/coffer", "why", what]);
+        let got = scene.allowed(&["api.example"], &["/run/coffer/bin/coffer", "why", what]);
         (got.code(), got.out())
     };
     let (code, said) = why("api.example");
     assert!(code == Some(0) && said.contains("is allowed by") && said.contains("a test"), "{said}");
     let (code, said) = why("https://other.example/x");
     assert!(code == Some(1) && said.contains("coffer run --allow other.example --purpose"), "{said}");
-    let hidden = scene.home.join(".ssh");
+    let hidden = scene.home.join(".gnupg");
     let (code, said) = why(hidden.to_str().unwrap());
     assert!(code == Some(1) && said.contains("is hidden inside"), "{said}");
     let (code, said) = why(scene.home.join("notes.txt").to_str().unwrap());
     assert!(code == Some(1) && said.contains("is not there inside"), "{said}");
     assert_eq!(why("./kept.txt"), (Some(0), "./kept.txt is there, and may be written.\n".into()));
     assert_eq!(why("a b").0, Some(125));
-    let mut outside = scene.coffer();
-    outside.args(["why", "other.example"]);
-    assert_eq!(finish(outside, b"").code(), Some(1));
+    assert_eq!(scene.finished(&["why", "other.example"]).code(), Some(1));
 }
 
 #[test]
@@ -381,25 +341,12 @@ fn a_rule_needs_a_purpose_and_a_purpose_a_rule() {
         &["run", "--allow", "*", "--purpose", "x", "--", "true"],
         &["run", "--allow", "a.example", "--purpose", "x", "--purpose", "y", "--", "true"],
     ] {
-        let mut command = scene.coffer();
-        command.args(words);
-        let got = finish(command, b"");
+        let got = scene.finished(words);
         assert_eq!(got.code(), Some(125), "{words:?}: {}", got.all());
     }
-    let mut command = scene.coffer();
-    command.args([
-        "run",
-        "--dry-run",
-        "--allow",
-        "a.example",
-        "--allow",
-        "b.example:1",
-        "--purpose",
-        "x",
-        "--",
-        "true",
-    ]);
-    let plan: Value = serde_json::from_str(&finish(command, b"").out()).unwrap();
+    let both = ["--allow", "a.example", "--allow", "b.example:1", "--purpose", "x"];
+    let got = scene.finished(&[&["run", "--dry-run"], &both[..], &["--", "true"]].concat());
+    let plan: Value = serde_json::from_str(&got.out()).unwrap();
     let rules = plan["network"]["rules"].as_array().unwrap();
     assert_eq!((rules.len(), &rules[1]["port"], &rules[1]["purpose"]), (2, &1.into(), &"x".into()));
 }

@@ -11,6 +11,7 @@ mod behaviour;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
 mod corpus;
+mod credentials;
 mod diff;
 mod evidence;
 mod execs;
@@ -24,14 +25,17 @@ mod kills;
 mod lifetimes;
 mod memory;
 mod network;
+mod network_attacks;
 mod policy;
 mod privileged;
 mod promote;
 mod promotion_kills;
 mod prompts;
+mod publish;
 mod reading;
 mod rename;
 mod rerun;
+mod resolve;
 mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
@@ -40,4 +44,6 @@ mod store;
 mod support;
 mod terminal;
 mod toolchains;
+mod traffic;
+mod tripwires;
 mod undo;

@@ -30,9 +30,7 @@ const PROJECT: &str = "version = 1\n[[network.allow]]\nhost = \"*.crates.io\"\np
 /// A repository with the person's policy.
 fn repo() -> Repo {
     let repo = Repo::new();
-    let dir = repo.scene.home.join(".config/cofferdam");
-    fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("policy.toml"), PERSON).unwrap();
+    repo.scene.policy(PERSON);
     repo
 }
 
@@ -166,7 +164,7 @@ fn check_finds_all_errors_of_all_layers() {
     assert!(repo.coffer_in(&repo.scene.home, &["policy", "check"]).all().contains("coffer policy check FILE"));
     // Errors in a file that counts for nothing are nobody's business but check's; in one's own file they stop.
     assert!(allows(&repo, "https://api.github.com/user"));
-    fs::write(repo.scene.home.join(".config/cofferdam/policy.toml"), "version = 2").unwrap();
+    repo.scene.policy("version = 2");
     for words in [&["policy", "show"][..], &["policy", "explain", "a.example"]] {
         assert!(repo.expect(125, words).contains("has 1 error, so that nothing can be decided by it"));
     }

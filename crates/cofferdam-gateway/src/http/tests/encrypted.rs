@@ -17,14 +17,14 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::*;
 use crate::http::limits::LocalExecutor;
 
-fn roots(authority: &Authority) -> RootCertStore {
+pub(super) fn roots(authority: &Authority) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
     roots
 }
 
 /// A program's TLS.
-async fn program(
+pub(super) async fn program(
     stream: TcpStream,
     roots: RootCertStore,
     name: &str,
@@ -60,7 +60,7 @@ async fn echo(
 }
 
 /// A TLS server with a leaf of this authority for `name`.
-fn serve(listener: TcpListener, authority: &Authority, name: &str, alpn: &[&str]) {
+pub(super) fn serve(listener: TcpListener, authority: &Authority, name: &str, alpn: &[&str]) {
     let mut config = ServerConfig::clone(&Leaves::new(authority).unwrap().of(name).unwrap());
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -82,9 +82,9 @@ fn serve(listener: TcpListener, authority: &Authority, name: &str, alpn: &[&str]
     });
 }
 
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+pub(super) type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
-async fn h2(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Sender {
+pub(super) async fn h2(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Sender {
     let (sender, connection) =
         hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(stream)).await.unwrap();
     tokio::task::spawn_local(async move { drop(connection.await) });
@@ -150,7 +150,9 @@ fn grpc_is_refused_with_its_own_status_and_connect_cleanly() {
         let request = Request::post("https://c.example/svc/Method").header("content-type", "application/grpc+proto");
         let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["grpc-status"].to_str().unwrap()), (200, "7"));
-        assert!(answer.headers()["grpc-message"].to_str().unwrap().contains("no rule is about this host"));
+        let message = answer.headers()["grpc-message"].to_str().unwrap();
+        assert!(message.contains("no rule is about this host"), "{message}");
+        assert!(message.contains("coffer run --allow c.example --purpose"), "{message}");
         let request = Request::connect("c.example:443").body(Full::default()).unwrap();
         assert_eq!(sender.send_request(request).await.unwrap().status(), 403);
         // This client keeps its connection for the way through that it asked for.

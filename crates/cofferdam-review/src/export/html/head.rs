@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::super::text::command_line;
 use super::super::{Record, Summary};
 use super::nodes::Gathered;
-use crate::text::{duration, one_line};
+use crate::text::{counted, duration, one_line};
 
 pub(super) fn head(record: &Record, summary: &Summary, gathered: &Gathered, diff: Option<&Diff>) -> Markup {
     let started = &summary.started;
@@ -38,6 +38,15 @@ pub(super) fn head(record: &Record, summary: &Summary, gathered: &Gathered, diff
                                 span .good { "+" (added) } " " span .bad { "\u{2212}" (deleted) }
                             }
                             None => (gathered.paths.len()),
+                        }
+                    }
+                }
+                @if gathered.requests + gathered.denied > 0 {
+                    div {
+                        dt { "Network" }
+                        dd {
+                            (counted(gathered.requests, "request"))
+                            @if gathered.denied > 0 { ", " span .bad { (gathered.denied) " denied" } }
                         }
                     }
                 }

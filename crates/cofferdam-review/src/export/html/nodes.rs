@@ -15,6 +15,10 @@ const NOTICES: usize = 500;
 /// Most files named at a command.
 const FILES: usize = 20;
 
+/// Most events of the network named at a command, and on a page.
+const NETWORK: usize = 20;
+const NETWORK_OF_PAGE: usize = 4_000;
+
 /// Something of the timeline.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -48,6 +52,13 @@ pub(super) struct Command {
     pub files: Vec<Bytes>,
     /// Changed files that are not named.
     pub more_files: u64,
+    /// What it let out or tried to, a sentence each, and whether it was denied.
+    pub network: Vec<(String, bool)>,
+    /// What of that is not named.
+    pub more_network: u64,
+    /// Requests that it made, and what was denied to it.
+    pub requests: u64,
+    pub denied: u64,
 }
 
 /// A test run.
@@ -78,9 +89,16 @@ pub(super) struct Gathered {
     pub failed: u64,
     pub prompts: u64,
     pub gaps: u64,
+    /// Requests that were let out.
+    pub requests: u64,
+    /// What was denied.
+    pub denied: u64,
     pub terminal: bool,
     /// Notices and test runs beyond their bound.
     pub omitted: u64,
+    notices: usize,
+    /// Events of the network that are named at commands.
+    named: usize,
     index: HashMap<u64, usize>,
     shown: HashMap<u8, usize>,
     /// For commands that are left out: what they are below.
@@ -119,6 +137,10 @@ impl Gathered {
                     tests: Vec::new(),
                     files: Vec::new(),
                     more_files: 0,
+                    network: Vec::new(),
+                    more_network: 0,
+                    requests: 0,
+                    denied: 0,
                 };
                 self.place(seq, time, What::Command(Box::new(command)), outline);
             }
@@ -141,6 +163,9 @@ impl Gathered {
                 self.tests.push(TestRun { cause, result });
             }
             EventKind::FileChanged(change) => self.changed(change),
+            EventKind::NetConnect(_) | EventKind::NetDenied(_) | EventKind::HttpExchange(_) => {
+                self.network(seq, time, cause, &what);
+            }
             other => {
                 if matches!(other, EventKind::EvidenceGap { .. }) {
                     self.gaps += 1;
@@ -182,10 +207,11 @@ impl Gathered {
     }
 
     fn notice(&mut self, seq: u64, time: Timestamp, text: String, grave: bool) {
-        if self.nodes.iter().filter(|node| matches!(node.what, What::Notice { .. })).count() >= NOTICES {
+        if self.notices >= NOTICES {
             self.omitted += 1;
             return;
         }
+        self.notices += 1;
         self.roots.push(self.nodes.len());
         let what = What::Notice { text, grave };
         self.nodes.push(Node { seq, time, what, children: Vec::new(), below: 0, failed: 0, hidden: 0 });
@@ -222,6 +248,42 @@ impl Gathered {
                 let entry = Path { first: change.clone(), last: change, versions: 1, command: likely };
                 self.paths.insert(path, entry);
             }
+        }
+    }
+
+    /// An event of the network: at its command, or by itself where that is not on the page.
+    fn network(&mut self, seq: u64, time: Timestamp, cause: Option<u64>, what: &EventKind) {
+        let (mut requests, mut denied) = (0, 0);
+        match what {
+            EventKind::HttpExchange(_) => requests = 1,
+            EventKind::NetDenied(_) => denied = 1,
+            // Its requests say it.
+            EventKind::NetConnect(connect) if connect.exchanges > 0 => return,
+            _ => {}
+        }
+        self.requests += requests;
+        self.denied += denied;
+        let Some(said) = crate::network::says(what) else { return };
+        let room = self.named < NETWORK_OF_PAGE;
+        let Some(command) = cause.and_then(|cause| self.command(cause)) else {
+            return self.notice(seq, time, said, denied > 0);
+        };
+        command.requests += requests;
+        command.denied += denied;
+        // What was denied is named before what was not.
+        let named = command.network.len();
+        let last_allowed = command.network.iter().rposition(|(_, denied)| !denied);
+        match last_allowed {
+            _ if named < NETWORK && room => {
+                command.network.push((said, denied > 0));
+                self.named += 1;
+            }
+            Some(at) if denied > 0 => {
+                command.more_network += 1;
+                command.network.remove(at);
+                command.network.push((said, true));
+            }
+            _ => command.more_network += 1,
         }
     }
 

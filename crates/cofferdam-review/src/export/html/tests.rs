@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use cofferdam_core::event::{EventKind, FileChanged, Link, Prompt, PromptSource, Stream, TestResult};
+use cofferdam_core::event::{EventKind, FileChanged, Link, NetDenied, Prompt, PromptSource, Stream, TestResult};
 use cofferdam_workspace::diff::{DiffOptions, compute, is_hidden};
 use cofferdam_workspace::{ChangeOptions, Layers, change_set};
 use html5ever::tendril::TendrilSink;
@@ -13,7 +13,7 @@ use html5ever::{ParseOpts, parse_document};
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
 use super::*;
-use crate::export::samples::{Sample, exec, exit, output};
+use crate::export::samples::{self, Sample, exec, exit, output};
 
 /// What would act where it is not text.
 const EVIL: &str = "</pre></title></style></script><script>alert(1)</script><img src=x onerror=alert(1)>\
@@ -172,6 +172,13 @@ fn hostile_content_makes_no_element_no_attribute_and_hides_nothing() {
         put(None, EventKind::FileChanged(change));
         put(None, EventKind::LimitReached { limit: EVIL.into(), value: 1, action: EVIL.into() });
         put(None, EventKind::EvidenceGap { what: EVIL.into(), count: 1 });
+        for cause in [Some((2, Link::Socket)), None] {
+            put(cause, samples::exchange(EVIL, &format!("https://{EVIL}/{EVIL}"), EVIL));
+            put(cause, samples::connect(EVIL, 443, 0, Some(EVIL)));
+            let EventKind::NetDenied(denied) = samples::denial(EVIL, EVIL) else { panic!() };
+            let evil = || Some(EVIL.to_owned());
+            put(cause, EventKind::NetDenied(NetDenied { method: evil(), path: evil(), allow: evil(), ..denied }));
+        }
         put(Some((2, Link::Process)), exit(1, Some(1), None));
     });
     // A slash ends a name.
@@ -185,7 +192,7 @@ fn hostile_content_makes_no_element_no_attribute_and_hides_nothing() {
         let page = page_of(&sample, diff);
         let text = only_what_the_templates_made(&page);
         let shown = "<script>alert(1)</script><img src=x onerror=alert(1)>";
-        assert!(text.matches(shown).count() >= 8, "{}", text.matches(shown).count());
+        assert!(text.matches(shown).count() >= 22, "{}", text.matches(shown).count());
         assert!(
             text.contains("<U+202E><U+200B>^G^[") && text.contains("\\u{202e}\\u{200b}\\u{7}"),
             "hidden characters are written out"
@@ -234,6 +241,30 @@ fn the_policy_allows_the_pages_own_script_and_style_and_nothing_else() {
         assert!(!SCRIPT.contains(word), "{word}");
     }
     assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+}
+
+#[test]
+fn the_network_stands_at_its_command_and_denials_are_never_pushed_out() {
+    let sample = Sample::built(&[b"agent"], |log, _| {
+        log.append(None, exec(1, &[b"curl", b"x"])).unwrap();
+        let mut put = |cause, what| log.append(cause, what).unwrap();
+        for n in 0..60 {
+            put(Some((1, Link::Socket)), samples::exchange("GET", &format!("https://a.example/{n}"), "fetch"));
+        }
+        put(Some((1, Link::Socket)), samples::denial("late.example", "no-rule"));
+        put(None, samples::denial("nobodys.example", "no-rule"));
+    });
+    let text = only_what_the_templates_made(&page_of(&sample, None));
+    for said in [
+        "60 requests",
+        "1 denied",
+        "denied https late.example:443",
+        "denied https nobodys.example:443",
+        "41 more requests",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert_eq!(text.matches("GET https://a.example/").count(), 19);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::super::{Content, Record, Result, Summary};
 use super::budget::Budget;
 use super::nodes::{Command, Gathered, Node, What};
 use crate::argv::of_exec;
-use crate::text::{duration, one_line, size};
+use crate::text::{counted, duration, one_line, size};
 
 /// Most bytes of one output's head, and of its tail, and of the page for each.
 const HEAD: usize = 6_000;
@@ -111,6 +111,8 @@ impl Page<'_> {
                     span .what {
                         code { (short) }
                         @for test in &command.tests { " " (counts(test)) }
+                        @if command.requests > 0 { " " span .tag { (counted(command.requests, "request")) } }
+                        @if command.denied > 0 { " " span .tag .bad { (command.denied) " denied" } }
                     }
                     span .end {
                         (ending(command))
@@ -192,6 +194,12 @@ fn facts(node: &Node, command: &Command) -> Markup {
                 }
                 @if command.more_files > 0 { " and " (command.more_files) " more" }
             }
+        }
+        @for (said, denied) in &command.network {
+            p .note { span .bad[*denied] { (said) } }
+        }
+        @if command.more_network > 0 {
+            p .note { (command.more_network) " more requests, connections and denials of it are not on this page." }
         }
         @for test in &command.tests {
             @if !test.failing.is_empty() {

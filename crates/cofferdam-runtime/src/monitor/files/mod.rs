@@ -38,7 +38,7 @@ const MOST_WAITING: usize = 100_000;
 /// Most paths below one deleted directory that are looked at while the run goes on.
 const MOST_BELOW: usize = 10_000;
 /// Most commands that a change names.
-const MOST_COMMANDS: usize = 16;
+pub(super) const MOST_COMMANDS: usize = 16;
 
 /// The file changes of a run that goes on.
 pub(super) struct Files {

@@ -58,7 +58,7 @@ pub(super) fn share(text: &[u8], keep: &[String]) -> Share {
 }
 
 /// A regular file's content; `None` where it is something else, too large, or cannot be read.
-pub(super) fn read(path: &Path) -> Option<Vec<u8>> {
+pub(in crate::plan) fn read(path: &Path) -> Option<Vec<u8>> {
     let file = open_regular(path).ok()?;
     let mut content = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut content).ok()?;

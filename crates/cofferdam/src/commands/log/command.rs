@@ -135,6 +135,10 @@ fn related(page: &Page, run: &str, lines: &mut Vec<String>) {
         lines.push(format!("  {seq:>6} {status} {}{or}", one_line(&change.path.0)));
     }
     more(page.files_count, page.files.len(), "file change", lines);
+    for (seq, what) in page.network.iter().take(LISTED) {
+        lines.extend(cofferdam_review::network::says(what).map(|said| format!("  {seq:>6} {said}")));
+    }
+    more(page.network_count, page.network.len(), "network event", lines);
     for below in page.below.iter().take(LISTED) {
         lines.push(format!("  {:>6} {}{}", below.seq, argv(&below.exec), short_ending(below)));
     }
@@ -196,6 +200,7 @@ fn json(run: &Run, page: &Page, terminal: bool, out: &mut impl Write) -> Result<
     wanted.extend(page.outputs.iter().map(|(seq, ..)| *seq));
     wanted.extend(page.tests.iter().map(|(seq, _)| *seq));
     wanted.extend(page.files.iter().map(|(seq, _)| *seq));
+    wanted.extend(page.network.iter().map(|(seq, _)| *seq));
     wanted.sort_unstable();
     let mut events = cofferdam_evidence::read_events(&run.evidence()).map_err(cofferdam_review::Error::from)?;
     while let Some(event) = events.next() {

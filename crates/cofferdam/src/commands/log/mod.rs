@@ -43,7 +43,7 @@ pub struct LogArgs {
     /// Most lines
     #[arg(long, value_name = "N", default_value_t = LINES, conflicts_with = "all", value_parser = at_least_twenty)]
     lines: usize,
-    /// List events of these kinds, or families of kinds (process)
+    /// List events of these kinds, or families of kinds (process, net)
     #[arg(long, short, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<String>,
     /// Leave out what is older: so long before the run's end (10m, 2h), or a date or time of UTC
@@ -67,7 +67,7 @@ pub struct LogArgs {
     /// Print a proof that this event is in the signed log
     #[arg(long, value_name = "SEQ", conflicts_with_all = ["command", "all", "kind", "grep", "since", "json"])]
     proof: Option<u64>,
-    /// Search commands, outputs, prompts, paths and tests of all runs
+    /// Search commands, outputs, prompts, paths, tests, hosts and URLs of all runs
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["command", "proof", "all", "kind", "grep"])]
     search: Option<String>,
     /// Do not use a pager

@@ -88,7 +88,11 @@ fn human(source: &Source, parsed: &Parsed, colour: bool) -> String {
     let now = Timestamp::now();
     let ended = parsed.rules.iter().filter(|rule| rule.is_expired(now)).count();
     let over = if ended == 0 { String::new() } else { format!(", {ended} of them ended") };
-    format!("{name}: {}{over}, nothing is wrong\n", counted(parsed.rules.len(), "rule"))
+    let credentials = match parsed.credentials.len() {
+        0 => String::new(),
+        count => format!(" and {}", counted(count, "credential")),
+    };
+    format!("{name}: {}{over}{credentials}, nothing is wrong\n", counted(parsed.rules.len(), "rule"))
 }
 
 fn as_json(source: &Source, parsed: &Parsed) -> Value {
@@ -106,6 +110,7 @@ fn as_json(source: &Source, parsed: &Parsed) -> Value {
     json!({
         "file": Bytes::from(&*source.path),
         "rules": parsed.rules.len(),
+        "credentials": parsed.credentials.len(),
         "errors": errors.collect::<Vec<_>>(),
         "count": parsed.diagnostics.len(),
     })

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Explanation, Layers, Request, Target, explain as explained};
+use cofferdam_policy::{Credential, Explanation, Layer, Layers, Request, Scheme, Target, Use, explain as explained};
+use cofferdam_runtime::plan::resolving;
 
 use super::Read;
 use super::listing::{facts, place};
@@ -21,6 +22,9 @@ pub struct ExplainArgs {
     /// The method, in any case (default: GET for a URL)
     #[arg(long, short, value_name = "METHOD")]
     pub(in crate::commands) method: Option<String>,
+    /// Decide for a run with --resolve
+    #[arg(long)]
+    pub(in crate::commands) resolve: bool,
     /// Print facts as JSON
     #[arg(long)]
     pub(in crate::commands) json: bool,
@@ -28,7 +32,7 @@ pub struct ExplainArgs {
 
 /// Decides and explains.
 pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
-    let Read { host, places, layers, policy } = super::read()?;
+    let Read { host, places, layers, policy } = super::read(args.resolve)?;
     let target = Target::parse(&args.target)?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
     let request = Request {
@@ -40,8 +44,13 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
         now: Timestamp::now(),
     };
     let explanation = explained(&policy, &request);
+    let carries: Vec<_> = carried(layers.credentials(), &request).collect();
+    // Quietly: what cannot be a rule is not what was asked about.
+    let resolving = resolving(&host, &layers, &mut Vec::new()).and_then(|rules| Ok(layers.policy(Layer { rules })?));
+    let resolves =
+        !explanation.decision.allowed && resolving.is_ok_and(|policy| explained(&policy, &request).decision.allowed);
     if args.json {
-        output::json(&as_json(&request, &explanation, &layers))?;
+        output::json(&as_json(&request, &explanation, resolves, &layers, &carries))?;
     } else {
         let person = super::short(&places.person, &places.project, &host);
         let file = if layers.person.is_some() {
@@ -54,14 +63,43 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
             &explanation,
             colour.stdout(),
             |rule| place(rule, &places.project, &host),
-            &file,
+            (!resolves).then_some(&*file),
+            &carries,
         ))?;
         super::say_left_out(&layers);
     }
     Ok(ExitCode::from(u8::from(!explanation.decision.allowed)))
 }
 
-fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers) -> serde_json::Value {
+/// The credentials that such a request would carry, and in which field.
+fn carried<'c>(
+    credentials: &'c [Credential],
+    request: &Request<'_>,
+) -> impl Iterator<Item = (&'c Credential, &'c Use)> {
+    let request = *request;
+    // Of a connection alone what is spoken is not known yet.
+    let spoken = match request.scheme {
+        Scheme::Tcp => vec![Scheme::Https, Scheme::Http],
+        scheme => vec![scheme],
+    };
+    credentials.iter().filter_map(move |credential| {
+        let about = |one: &&Use| {
+            spoken.iter().any(|scheme| {
+                let request = Request { scheme: *scheme, ..request };
+                if request.method.is_some() { one.is_for(&request) } else { one.is_about(&request) }
+            })
+        };
+        credential.uses.iter().find(about).map(|one| (credential, one))
+    })
+}
+
+fn as_json(
+    request: &Request<'_>,
+    explanation: &Explanation<'_>,
+    resolves: bool,
+    layers: &Layers,
+    carries: &[(&Credential, &Use)],
+) -> serde_json::Value {
     let decision = &explanation.decision;
     serde_json::json!({
         "request": {
@@ -80,6 +118,12 @@ fn as_json(request: &Request<'_>, explanation: &Explanation<'_>, layers: &Layers
             "differs": near.differs,
         })).collect::<Vec<_>>(),
         "proposal": explanation.rule,
+        "credentials": carries.iter().map(|(credential, one)| serde_json::json!({
+            "name": credential.name,
+            "header": one.header,
+            "purpose": credential.purpose,
+        })).collect::<Vec<_>>(),
+        "resolves": resolves,
         "left_out": layers.left_out(),
     })
 }
@@ -89,14 +133,20 @@ fn human(
     explanation: &Explanation<'_>,
     colour: bool,
     place: impl Fn(&cofferdam_policy::Rule) -> String,
-    file: &str,
+    file: Option<&str>,
+    carries: &[(&Credential, &Use)],
 ) -> String {
     let safe = |text: &str| output::visible(text.as_bytes());
     let decision = &explanation.decision;
     let asked = asked(request);
     if let (true, Some(rule)) = (decision.allowed, decision.rule) {
         let verdict = output::styled("allowed", "32", colour);
-        return format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n\n", place(rule), safe(&rule.purpose));
+        let mut text = format!("{verdict}  {asked}\n  rule     {}\n  purpose  {}\n", place(rule), safe(&rule.purpose));
+        for (credential, one) in carries {
+            let Credential { name, purpose, .. } = credential;
+            text.push_str(&format!("  carries  credential {name} in {}, for {}\n", one.header, safe(purpose)));
+        }
+        return text + "\n";
     }
     let verdict = output::styled("denied", "31", colour);
     let mut text = format!("{verdict}  {asked}: {}\n", safe(&decision.reason.to_string()));
@@ -106,6 +156,9 @@ fn human(
             text.push_str(&format!("             {}\n", safe(line)));
         }
     }
+    let Some(file) = file else {
+        return text + "\nIt is a package registry that your policy names: a run with --resolve may read from it.\n\n";
+    };
     if let Some(rule) = &explanation.rule {
         // Every line is made of words in their compared form; what came from the person is quoted as TOML.
         let rule: String = rule.lines().map(|line| format!("{}\n", safe(line))).collect();

@@ -26,10 +26,16 @@ impl Listing<'_> {
     /// Rules by layer; each layer under its name and file.
     pub fn text(&self, rules: &[&Rule]) -> String {
         let mut out = String::new();
-        for layer in [LayerKind::Person, LayerKind::Project, LayerKind::CommandLine] {
+        for layer in [LayerKind::Person, LayerKind::Project, LayerKind::CommandLine, LayerKind::Resolve] {
             let own: Vec<&&Rule> = rules.iter().filter(|rule| rule.id.layer == layer).collect();
             let Some(first) = own.first() else { continue };
-            let file = first.id.file.as_deref().map(|file| super::short(file, self.project, self.host));
+            // What resolves stands in the files of several clients.
+            let file = first
+                .id
+                .file
+                .as_deref()
+                .filter(|_| layer != LayerKind::Resolve)
+                .map(|file| super::short(file, self.project, self.host));
             let title = file.map_or_else(|| layer.to_string(), |file| format!("{layer}  {file}"));
             out.push_str(&format!("{}\n", output::styled(&title, "1", self.colour)));
             let mut table = vec![["  AT", "HOST", "PORT", "ALLOWS", "ENDS", "PURPOSE"].map(str::to_owned).to_vec()];
@@ -63,19 +69,27 @@ impl Listing<'_> {
 }
 
 /// `policy.toml:12`, with the rule's name.
-fn at(rule: &Rule) -> String {
+pub fn at(rule: &Rule) -> String {
     let place = match &rule.id.file {
         Some(file) => {
             let name = file.file_name().unwrap_or(file.as_os_str());
             format!("{}:{}", output::visible(name.as_encoded_bytes()), rule.id.line)
         }
-        None => format!("--allow {}", rule.id.line),
+        None => option(rule),
     };
     rule.id.name.as_ref().map_or_else(|| place.clone(), |name| format!("{place} {name}"))
 }
 
+/// The option that a rule of no file comes from.
+fn option(rule: &Rule) -> String {
+    match rule.id.layer {
+        LayerKind::Resolve => "--resolve".to_owned(),
+        _ => format!("--allow {}", rule.id.line),
+    }
+}
+
 /// What a rule allows, a path a line.
-fn allows(rule: &Rule) -> Vec<String> {
+pub fn allows(rule: &Rule) -> Vec<String> {
     let what = match (&rule.methods, rule.scheme, rule.tls) {
         (Some(methods), ..) => methods.join(", "),
         (None, Some(Scheme::Tcp), _) => "anything over TCP".to_owned(),
@@ -107,7 +121,7 @@ fn allows(rule: &Rule) -> Vec<String> {
 pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
     let place = match &rule.id.file {
         Some(file) => format!("{}:{}", super::short(file, project, host), rule.id.line),
-        None => format!("--allow {}", rule.id.line),
+        None => option(rule),
     };
     let name = rule.id.name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
     format!("{place}{name} ({} layer)", rule.id.layer)
@@ -115,17 +129,7 @@ pub fn place(rule: &Rule, project: &Path, host: &Host) -> String {
 
 /// A rule's facts.
 pub fn facts(rule: &Rule, now: Timestamp) -> Value {
-    json!({
-        "id": rule.id,
-        "host": rule.host.to_string(),
-        "port": rule.port,
-        "scheme": rule.scheme,
-        "methods": rule.methods,
-        "paths": rule.paths.as_ref().map(|paths| paths.iter().map(|path| path.as_str()).collect::<Vec<_>>()),
-        "tls": rule.tls,
-        "record": rule.record,
-        "purpose": rule.purpose,
-        "expires": rule.expires,
-        "expired": rule.is_expired(now),
-    })
+    let mut facts = json!(rule);
+    facts["expired"] = rule.is_expired(now).into();
+    facts
 }

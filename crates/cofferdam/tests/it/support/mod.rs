@@ -10,7 +10,7 @@ pub mod server;
 
 pub use attack::{Attack, Needs};
 pub use repo::Repo;
-pub use scene::{Finished, Scene};
+pub use scene::{Finished, Scene, has};
 pub use server::Server;
 
 /// Whether the tests run as root.

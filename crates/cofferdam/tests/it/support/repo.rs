@@ -81,7 +81,7 @@ impl Repo {
 
     /// `coffer WORDS…` in the project, without a terminal.
     pub fn coffer<W: AsRef<OsStr>>(&self, words: &[W]) -> Finished {
-        self.coffer_in(&self.scene.project, words)
+        self.scene.finished(words)
     }
 
     /// `coffer WORDS…` in some directory.

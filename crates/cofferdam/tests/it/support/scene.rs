@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::unique;
 
+/// Where programs of a scene are looked up.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// The longest that any one command of a test may take.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -106,7 +109,7 @@ impl Scene {
             .env_clear()
             .env("HOME", &self.home)
             .env("XDG_STATE_HOME", &self.state)
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", PATH)
             .env("USER", "me")
             .env("SHELL", "/bin/sh")
             .env("TERM", "xterm")
@@ -124,11 +127,31 @@ impl Scene {
         self.dressed(Command::new(program), &self.project)
     }
 
+    /// `coffer WORDS…` in the project, to its end.
+    pub fn finished<W: AsRef<std::ffi::OsStr>>(&self, words: &[W]) -> Finished {
+        let mut command = self.coffer();
+        command.args(words);
+        finish(command, b"")
+    }
+
     /// `coffer run -- WORDS…`, to its end.
     pub fn run(&self, words: &[&str]) -> Finished {
-        let mut command = self.coffer();
-        command.args(["run", "--"]).args(words);
-        finish(command, b"")
+        self.finished(&[&["run", "--"], words].concat())
+    }
+
+    /// `coffer run -- WORDS…` with a rule of the command line for each host, without a summary.
+    pub fn allowed(&self, hosts: &[&str], words: &[&str]) -> Finished {
+        let mut all = vec!["run", "--quiet", "--purpose", "a test"];
+        all.extend(hosts.iter().flat_map(|host| ["--allow", host]));
+        all.push("--");
+        self.finished(&[&all[..], words].concat())
+    }
+
+    /// Writes the person's policy.
+    pub fn policy(&self, text: &str) {
+        let directory = self.home.join(".config/cofferdam");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("policy.toml"), text).unwrap();
     }
 
     /// A shell script in an enclosure.
@@ -181,6 +204,15 @@ impl Drop for Scene {
             }
         }
     }
+}
+
+/// Whether this machine has a program; a test that needs it proves nothing without, and says so.
+pub fn has(program: &str) -> bool {
+    let there = PATH.split(':').any(|directory| Path::new(directory).join(program).exists());
+    if !there {
+        eprintln!("not proven here: {program} is not installed");
+    }
+    there
 }
 
 /// The attack program, which `cargo test` builds beside `coffer`.

@@ -13,7 +13,12 @@ pub struct Server {
 impl Server {
     /// Speaks HTTP/1.1, and answers each request with `hello` and the request's own body.
     pub fn http() -> Server {
-        Server::new(|stream, heard| {
+        Server::answering(|_, body| ("200 OK".to_owned(), [b"hello ", body].concat()))
+    }
+
+    /// As [`Server::http`], with status line, further fields and body made of a request's head and body.
+    pub fn answering(answer: impl Fn(&str, &[u8]) -> (String, Vec<u8>) + Send + Sync + Copy + 'static) -> Server {
+        Server::new(move |stream, heard| {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             loop {
                 let (mut head, mut length) = (String::new(), 0);
@@ -35,8 +40,8 @@ impl Server {
                     return;
                 }
                 heard.lock().unwrap().push(format!("{head}\r\n{}", String::from_utf8_lossy(&body)));
-                let answer = [b"hello ", &body[..]].concat();
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                let (status, answer) = answer(&head, &body);
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", answer.len());
                 let mut stream = &stream;
                 if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer)).is_err() {
                     return;

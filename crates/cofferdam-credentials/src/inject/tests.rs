@@ -1,0 +1,233 @@
+//! The interceptor without a socket.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use cofferdam_core::event::RuleRef;
+use cofferdam_policy::{LayerKind, Source, parse};
+use http::{Request as Asked, Response};
+
+use super::*;
+
+const POLICY: &str = r#"version = 1
+[[credential]]
+name = "github"
+purpose = "pull requests"
+source = { env = "X" }
+use = [{ host = "api.example", header = "Authorization: Bearer {}", paths = ["/v1/**"] }]
+expose = { env = "GITHUB_TOKEN" }
+[[credential]]
+name = "shop"
+purpose = "orders"
+source = { env = "Y" }
+use = [{ host = "shop.example", header = "X-Api-Key: {}" }, { host = "api.example", header = "Authorization: {}" }]
+lifetime = "1h"
+"#;
+const PLACEHOLDER: &str = "coffer-placeholder-github-00112233445566778899aabb";
+const VALUE: &str = "ghx_r3al-Value-0123";
+
+struct Fetches(Rc<Cell<u32>>, Option<&'static str>);
+
+impl Fetch for Fetches {
+    fn fetch(&self, name: &str) -> Waiting<'static, Result<Value, String>> {
+        self.0.set(self.0.get() + 1);
+        let value = match self.1 {
+            None => Ok(Zeroizing::new(if name == "github" { VALUE } else { "sh0p-Value-4567" }.into())),
+            Some(why) => Err(why.to_owned()),
+        };
+        Box::pin(std::future::ready(value))
+    }
+}
+
+fn injector(fails: Option<&'static str>) -> (Injector, Rc<Cell<u32>>) {
+    let parsed = parse(&Source::new("policy.toml", POLICY), LayerKind::Person);
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    let planned = parsed.credentials.into_iter().map(|credential| Planned {
+        placeholder: credential.expose.is_some().then(|| PLACEHOLDER.to_owned()),
+        credential,
+    });
+    let fetched = Rc::default();
+    (Injector::new(planned.collect(), Box::new(Fetches(Rc::clone(&fetched), fails))).unwrap(), fetched)
+}
+
+fn target(host: &str) -> Target {
+    let rule = RuleRef { layer: "person".into(), file: None, line: 1, name: None };
+    Target { connection: 3, tls: true, host: host.into(), port: 443, rule, purpose: "test".into() }
+}
+
+fn ask(injector: &Injector, host: &str, head: &mut request::Parts) -> Verdict {
+    let target = target(host);
+    let mut waiting = injector.request(&target, head);
+    match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(verdict) => verdict,
+        Poll::Pending => panic!("nothing is to be waited for"),
+    }
+}
+
+fn head(path: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+    let mut asked = Asked::get(path);
+    for (name, value) in fields {
+        asked = asked.header(*name, *value);
+    }
+    asked.body(()).unwrap().into_parts().0
+}
+
+fn field(head: &request::Parts, name: &str) -> Vec<String> {
+    head.headers.get_all(name).iter().map(|v| v.to_str().unwrap().to_owned()).collect()
+}
+
+fn used(head: &mut request::Parts) -> Vec<(String, bool)> {
+    let notes = head.extensions.remove::<Notes>().unwrap_or_default().0;
+    notes
+        .into_iter()
+        .map(|what| match what {
+            EventKind::CredentialUsed(used) => {
+                assert_eq!((used.connection, used.port), (3, 443));
+                (used.name, used.placeholder)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_placeholder_becomes_the_value_and_an_absent_field_is_added() {
+    let (injector, fetched) = injector(None);
+    for (sent, goes) in [
+        (vec![("authorization", format!("Bearer {PLACEHOLDER}"))], format!("Bearer {VALUE}")),
+        (vec![("authorization", format!("token {PLACEHOLDER}"))], format!("token {VALUE}")),
+        (
+            vec![("authorization", format!("Basic {}", base64(&format!("me:{PLACEHOLDER}"))))],
+            format!("Basic {}", base64(&format!("me:{VALUE}"))),
+        ),
+        (vec![], format!("Bearer {VALUE}")),
+    ] {
+        let mut head = head("/v1/x", &sent.iter().map(|(n, v)| (*n, v.as_str())).collect::<Vec<_>>());
+        assert!(matches!(ask(&injector, "api.example", &mut head), Verdict::Pass(_)));
+        assert_eq!(field(&head, "authorization"), [goes]);
+        assert!(head.headers["authorization"].is_sensitive());
+        assert_eq!(used(&mut head), [("github".to_owned(), !sent.is_empty())]);
+    }
+    assert_eq!(fetched.get(), 1, "fetched once");
+    // Two values of one field: the other one stays.
+    let mut two = head("/v1/x", &[("authorization", "other"), ("authorization", PLACEHOLDER)]);
+    ask(&injector, "api.example", &mut two);
+    assert_eq!(field(&two, "authorization"), ["other", VALUE]);
+}
+
+#[test]
+fn what_the_program_sent_itself_stays_and_other_requests_get_nothing() {
+    let (injector, fetched) = injector(None);
+    for (host, path, sent) in [
+        ("api.example", "/v1/x", Some("Bearer its-own")),
+        ("other.example", "/v1/x", None),
+        ("evil-api.example", "/v1/x", None),
+    ] {
+        let fields: Vec<_> = sent.iter().map(|v| ("authorization", *v)).collect();
+        let mut head = head(path, &fields);
+        assert!(matches!(ask(&injector, host, &mut head), Verdict::Pass(_)));
+        assert_eq!(field(&head, "authorization"), sent.into_iter().collect::<Vec<_>>());
+        assert!(used(&mut head).is_empty());
+    }
+    assert_eq!(fetched.get(), 0, "and nothing is fetched for it");
+    // Another path of the host: the second credential is for all of it.
+    let mut other = head("/v2", &[]);
+    ask(&injector, "api.example", &mut other);
+    assert_eq!(
+        (field(&other, "authorization"), used(&mut other)),
+        (vec!["sh0p-Value-4567".into()], vec![("shop".into(), false)])
+    );
+}
+
+#[test]
+fn the_placeholder_leaves_nowhere_else() {
+    let (injector, fetched) = injector(None);
+    let bearer = format!("Bearer {PLACEHOLDER}");
+    let basic = format!("Basic {}", base64(&format!("x:{PLACEHOLDER}")));
+    for (host, path, fields, words) in [
+        (
+            "other.example",
+            "/",
+            vec![("authorization", &bearer[..])],
+            "which is for api.example and not for other.example",
+        ),
+        ("shop.example", "/", vec![("x-api-key", PLACEHOLDER)], "not for shop.example"),
+        ("other.example", "/", vec![("authorization", &basic)], "not for other.example"),
+        ("api.example", "/v1/x", vec![("x-note", PLACEHOLDER)], "elsewhere than in the field authorization"),
+        ("api.example", "/v1/x", vec![("authorization", &bearer), ("cookie", &basic)], "elsewhere than"),
+        ("api.example", &format!("/v1/x?k={PLACEHOLDER}"), vec![("authorization", &bearer)], "elsewhere than"),
+        ("api.example", "/other", vec![("authorization", &bearer)], "do not name this method and path"),
+        ("api.example", "/v1/../other", vec![("authorization", &bearer)], "do not name this method and path"),
+        ("other.example", "/", vec![(PLACEHOLDER, "x")], "not for other.example"),
+    ] {
+        let mut head = head(path, &fields);
+        let Verdict::Refuse(refusal) = ask(&injector, host, &mut head) else { panic!("{host} {path}") };
+        assert_eq!(refusal.reason, "placeholder");
+        assert!(refusal.detail.contains("credential github") && refusal.detail.contains(words), "{}", refusal.detail);
+        assert!(!refusal.detail.contains(PLACEHOLDER));
+    }
+    assert_eq!(fetched.get(), 0);
+}
+
+#[test]
+fn the_placeholder_is_found_in_bodies_and_trailers_however_they_are_cut() {
+    let (injector, _) = injector(None);
+    let text = format!("{{\"k\": \"{PLACEHOLDER}\"}}");
+    for (host, words) in [("api.example", "elsewhere than in"), ("other.example", "not for other.example")] {
+        for size in [1, 7, 1000] {
+            let Verdict::Pass(Some(mut filter)) = ask(&injector, host, &mut head("/v1/x", &[])) else { panic!() };
+            let refused = text.as_bytes().chunks(size).find_map(|p| filter.data(Bytes::copy_from_slice(p)).err());
+            assert!(refused.unwrap().detail.contains(words));
+        }
+        let Verdict::Pass(Some(mut filter)) = ask(&injector, host, &mut head("/v1/x", &[])) else { panic!() };
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static(PLACEHOLDER));
+        assert!(filter.trailers(&mut trailers).is_err());
+    }
+}
+
+#[test]
+fn what_cannot_be_fetched_is_said_and_the_request_does_not_go_out() {
+    let (injector, _) = injector(Some("its command ended with exit status 4"));
+    let Verdict::Fail(why) = ask(&injector, "api.example", &mut head("/v1/x", &[])) else { panic!() };
+    assert!(why.contains("credential github") && why.contains("exit status 4"), "{why}");
+    assert!(why.ends_with("coffer credential test github"), "{why}");
+}
+
+#[test]
+fn a_value_that_comes_back_is_masked_in_its_length() {
+    let (injector, _) = injector(None);
+    let answer = |host: &str, text: &str| {
+        let mut head = Response::builder().header("x-echo", text).header("etag", "a").body(()).unwrap().into_parts().0;
+        head.headers
+            .insert(HeaderName::from_bytes(VALUE.to_lowercase().as_bytes()).unwrap(), HeaderValue::from_static("1"));
+        let request = super::tests::head("/", &[]);
+        let filter = injector.response(&target(host), &request, &mut head).unwrap();
+        (head.headers, filter)
+    };
+    let encoded = base64(VALUE);
+    assert!(answer("api.example", VALUE).1.is_none(), "nothing is known yet");
+    let mut request = head("/v1/x", &[("accept-encoding", "gzip")]);
+    ask(&injector, "api.example", &mut request);
+    assert_eq!(field(&request, "accept-encoding"), ["identity"]);
+    let (fields, filter) = answer("api.example", VALUE);
+    assert_eq!(fields["x-echo"].as_bytes(), "*".repeat(VALUE.len()).as_bytes());
+    assert_eq!(fields["etag"], "a");
+    let mut filter = filter.unwrap();
+    let mut passed = Vec::new();
+    for piece in format!("you sent {VALUE}, {encoded}.").as_bytes().chunks(9) {
+        passed.extend_from_slice(&filter.data(Bytes::copy_from_slice(piece)).unwrap());
+    }
+    passed.extend_from_slice(&filter.end().unwrap());
+    let passed = String::from_utf8(passed).unwrap();
+    assert!(passed.len() == "you sent , .".len() + VALUE.len() + encoded.len(), "{passed}");
+    assert!(!passed.contains(&VALUE[..4]) && !passed.contains(&encoded[..6]), "{passed}");
+    assert!(answer("other.example", VALUE).1.is_none());
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::prelude::BASE64_STANDARD.encode(text)
+}

@@ -1,0 +1,180 @@
+//! The brokers of a run, as the monitor sees them: born when the gateway needs a credential, one for each fetch.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cofferdam_core::Bytes;
+use cofferdam_core::event::{CredentialFetch, EventKind};
+use cofferdam_core::plan::NetworkPlan;
+use cofferdam_enclosure::{Channel, Received};
+use cofferdam_policy::Credential;
+use rustix::event::{PollFd, PollFlags};
+use serde::Deserialize;
+
+use super::book::Book;
+use super::record::RecordError;
+use crate::broker::{Fetched, NAME};
+
+/// How long a failure is answered again without another try: what a program inside repeats must not make the person's
+/// commands run, and their screen ask, again and again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What the gateway is answered: to which question, and what.
+pub(super) type Answer = (u64, Result<Bytes, String>);
+
+/// Fetches under way, and what failed.
+pub(super) struct Brokers {
+    /// Those that the plan lists; none else can be asked for.
+    credentials: Vec<Credential>,
+    fetching: Vec<Fetching>,
+    failed: HashMap<String, (Instant, String)>,
+    notes: Vec<String>,
+}
+
+struct Fetching {
+    credential: usize,
+    channel: Channel,
+    /// The questions that wait for it.
+    waiting: Vec<u64>,
+}
+
+impl Brokers {
+    /// For the credentials of a plan.
+    pub(super) fn new(network: &NetworkPlan) -> Result<Brokers, RecordError> {
+        let credentials = network.credentials.iter().map(|planned| Credential::deserialize(&planned.credential));
+        Ok(Brokers {
+            credentials: credentials.collect::<Result<_, _>>()?,
+            fetching: Vec::new(),
+            failed: HashMap::new(),
+            notes: Vec::new(),
+        })
+    }
+
+    /// What to poll for; [`Brokers::turn`] takes what came of it, in the same order.
+    pub(super) fn interests(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.fetching.iter().map(|fetching| PollFd::new(&fetching.channel, PollFlags::IN))
+    }
+
+    /// The gateway asks for a credential by its name; the answer, where there is one at once.
+    pub(super) fn ask(&mut self, id: u64, name: &str, recorder: &mut impl Book) -> Result<Option<Answer>, RecordError> {
+        let Some(credential) = self.credentials.iter().position(|own| own.name == name) else {
+            return Ok(Some((id, Err("this run has no such credential".to_owned()))));
+        };
+        if let Some(fetching) = self.fetching.iter_mut().find(|fetching| fetching.credential == credential) {
+            fetching.waiting.push(id);
+            return Ok(None);
+        }
+        match self.failed.get(name) {
+            Some((since, why)) if since.elapsed() < AGAIN => return Ok(Some((id, Err(why.clone())))),
+            _ => self.failed.remove(name),
+        };
+        match born(&self.credentials[credential]) {
+            Ok(channel) => {
+                self.fetching.push(Fetching { credential, channel, waiting: vec![id] });
+                Ok(None)
+            }
+            Err(e) => {
+                let (why, in_short) = (format!("the broker cannot be started: {e}"), "nobody can fetch it".to_owned());
+                let answer = self.settle(credential, Fetched::Failed { why, in_short }, recorder)?;
+                Ok(Some((id, answer)))
+            }
+        }
+    }
+
+    /// Takes what the brokers found, and what the gateway is to be answered.
+    pub(super) fn turn(&mut self, ready: &[PollFlags], recorder: &mut impl Book) -> Result<Vec<Answer>, RecordError> {
+        let mut answers = Vec::new();
+        // From the end: those before keep their places.
+        for at in (0..self.fetching.len()).rev() {
+            if ready.get(at).is_none_or(|flags| flags.is_empty()) {
+                continue;
+            }
+            let failed = |why: String| Fetched::Failed { why, in_short: "nobody could fetch it".to_owned() };
+            let fetched = match self.fetching[at].channel.receive_now::<Fetched>() {
+                Ok(None) => continue,
+                Ok(Some(Received::Message(fetched, _))) => fetched,
+                Ok(Some(Received::Closed)) => failed("the broker ended without an answer".to_owned()),
+                Err(e) => failed(format!("the broker's answer does not read: {e}")),
+            };
+            let Fetching { credential, waiting, .. } = self.fetching.swap_remove(at);
+            let answer = self.settle(credential, fetched, recorder)?;
+            answers.extend(waiting.into_iter().map(|id| (id, answer.clone())));
+        }
+        Ok(answers)
+    }
+
+    /// Records how a fetch ended. A value is struck out of all evidence before anybody else has it.
+    fn settle(
+        &mut self,
+        credential: usize,
+        fetched: Fetched,
+        recorder: &mut impl Book,
+    ) -> Result<Result<Bytes, String>, RecordError> {
+        let Credential { name, source, .. } = &self.credentials[credential];
+        let fetched = match fetched {
+            Fetched::Value(value) => match recorder.learn(name, &value.0)? {
+                Ok(()) => Ok(value),
+                Err(why) => {
+                    let why = format!("its value could not be kept out of the evidence: {why}");
+                    Err((why.clone(), why))
+                }
+            },
+            Fetched::Failed { why, in_short } => Err((why, in_short)),
+        };
+        let error = fetched.as_ref().err().map(|(why, _)| why.clone());
+        let event = CredentialFetch { name: name.clone(), source: source.kind().to_owned(), error: error.clone() };
+        recorder.append(
+            None,
+            match &fetched {
+                Ok(_) => EventKind::CredentialFetched(event),
+                Err(_) => EventKind::CredentialFailed(event),
+            },
+        )?;
+        if let Some(error) = error {
+            let striker = recorder.striker();
+            let note = format!("credential {name}: {}; coffer credential test {name}", striker.text(&error));
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        Ok(fetched.map_err(|(_, in_short)| {
+            self.failed.insert(name.clone(), (Instant::now(), in_short.clone()));
+            in_short
+        }))
+    }
+
+    /// The gateway is gone, and its questions with it: the next one counts its own from 1.
+    pub(super) fn forget(&mut self) {
+        self.fetching.iter_mut().for_each(|fetching| fetching.waiting.clear());
+    }
+
+    /// Nobody needs anything any more: brokers end with their channels.
+    pub(super) fn end(&mut self) {
+        self.fetching.clear();
+    }
+
+    /// What the person is to know.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// Starts a broker, with the person's environment, which this process has inherited.
+fn born(credential: &Credential) -> io::Result<Channel> {
+    let (ours, theirs) = Channel::pair()?;
+    // A program of its own, not a copy of this one: the log's key is in this one's memory.
+    let child = Command::new("/proc/self/exe")
+        .arg0(NAME)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    // Reaped with whatever else ends; its end is seen by the channel's.
+    drop(child);
+    ours.send_now(&credential.source, &[])?;
+    Ok(ours)
+}

@@ -8,7 +8,7 @@ use cofferdam_core::plan::EnclosurePlan;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -107,8 +107,20 @@ impl Channel {
         }
     }
 
+    /// How long the next packet is, in bytes; 0 where the other end is gone. Asked, for clearing room for the largest
+    /// costs more than the call.
+    fn awaited(&self, flags: RecvFlags) -> io::Result<usize> {
+        loop {
+            match recv(&self.0, &mut [0u8; 0][..], flags | RecvFlags::PEEK | RecvFlags::TRUNC) {
+                // As below.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                other => return Ok(other?.1.min(PACKET)),
+            }
+        }
+    }
+
     fn take<T: DeserializeOwned>(&self, flags: RecvFlags) -> io::Result<Received<T>> {
-        let mut packet = vec![0u8; PACKET];
+        let mut packet = vec![0u8; self.awaited(flags)?];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let got = loop {

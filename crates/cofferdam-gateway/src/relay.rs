@@ -104,6 +104,10 @@ type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
 
 /// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
 pub(crate) async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
+    for end in [program, server] {
+        // Who sent the bytes decided when: held back here, an answer in two small pieces would wait for an acknowledgement.
+        end.set_nodelay(true)?;
+    }
     let mut sending: Way<'_> = pin!(one_way(program, server, pipes, &counts.sent));
     let mut receiving: Way<'_> = pin!(one_way(server, program, pipes, &counts.received));
     let (first, other) = tokio::select! {
@@ -219,6 +223,7 @@ mod tests {
             relayed.unwrap();
             assert_eq!((counts.sent.get(), counts.received.get()), (3_000_000, 9));
             assert!(pipes.counts().0 >= 1, "pipes come back");
+            assert!(inside.nodelay().unwrap() && outside.nodelay().unwrap());
         });
     }
 

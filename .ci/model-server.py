@@ -3,12 +3,16 @@
 and ends with what the last one printed.
 
 usage: model-server.py PORTFILE COMMAND...
+
+MODEL_KEY, where it is set, is the key that each request must carry.
 """
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STEPS = sys.argv[2:]
+KEY = os.environ.get("MODEL_KEY")
 
 
 def results(body):
@@ -38,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+        if KEY and KEY not in (self.headers.get("x-api-key"), (self.headers.get("authorization") or "").removeprefix("Bearer ")):
+            return self.whole(401, b'{"error": {"type": "authentication_error", "message": "this is not the key"}}')
         if "count_tokens" in self.path:
             return self.whole(200, b'{"input_tokens": 10}')
         said = results(body)

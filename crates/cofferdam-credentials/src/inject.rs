@@ -11,6 +11,7 @@ use cofferdam_exchange::{Filter, Interceptor, Notes, Refusal, Target, Verdict, W
 use cofferdam_policy::{Credential, Request, Scheme, Use};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue, request, response};
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::field::replaced;
@@ -48,6 +49,18 @@ pub struct Injector {
 struct Held {
     planned: Planned,
     value: RefCell<Option<(Value, Instant)>>,
+    /// Held by the request that fetches it: one that came a moment later must not have it fetched again.
+    fetches: Mutex<()>,
+}
+
+impl Held {
+    /// The value, while it may be used.
+    fn value(&self) -> Option<Value> {
+        let lifetime = self.planned.credential.lifetime();
+        let held = self.value.borrow();
+        let (value, since) = held.as_ref()?;
+        lifetime.is_none_or(|lifetime| since.elapsed() < lifetime).then(|| value.clone())
+    }
 }
 
 /// Where a credential goes into a request.
@@ -71,7 +84,10 @@ impl Injector {
             }
         }
         Ok(Injector {
-            credentials: credentials.into_iter().map(|planned| Held { planned, value: RefCell::default() }).collect(),
+            credentials: credentials
+                .into_iter()
+                .map(|planned| Held { planned, value: RefCell::default(), fetches: Mutex::default() })
+                .collect(),
             placeholders: Striker::new(&secrets).map_err(|e| e.to_string())?,
             values: Striker::default(),
             known: RefCell::default(),
@@ -153,12 +169,11 @@ impl Injector {
     }
 
     async fn value(&self, held: &Held) -> Result<Value, String> {
-        let credential = &held.planned.credential;
-        if let Some((value, since)) = &*held.value.borrow()
-            && credential.lifetime().is_none_or(|lifetime| since.elapsed() < lifetime)
-        {
-            return Ok(value.clone());
+        let _turn = held.fetches.lock().await;
+        if let Some(value) = held.value() {
+            return Ok(value);
         }
+        let credential = &held.planned.credential;
         let value = self.fetch.fetch(&credential.name).await?;
         // Looked for in answers before anybody out there has it.
         let mut known = self.known.borrow_mut();

@@ -188,6 +188,36 @@ fn the_placeholder_is_found_in_bodies_and_trailers_however_they_are_cut() {
     }
 }
 
+/// The second request comes while the first waits, and would be answered by a fetch of its own.
+#[test]
+fn requests_at_once_have_it_fetched_once() {
+    struct Slow(Rc<Cell<u32>>);
+    impl Fetch for Slow {
+        fn fetch(&self, _: &str) -> Waiting<'static, Result<Value, String>> {
+            self.0.set(self.0.get() + 1);
+            let mut asked = false;
+            Box::pin(std::future::poll_fn(move |_| match std::mem::replace(&mut asked, true) {
+                true => Poll::Ready(Ok(Zeroizing::new(VALUE.into()))),
+                false => Poll::Pending,
+            }))
+        }
+    }
+    let (mut injector, fetched) = injector(None);
+    injector.fetch = Box::new(Slow(Rc::clone(&fetched)));
+    let target = target("api.example");
+    let (mut one, mut two) = (head("/v1/x", &[]), head("/v1/y", &[]));
+    {
+        let (mut first, mut second) = (injector.request(&target, &mut one), injector.request(&target, &mut two));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending());
+        assert!(first.as_mut().poll(&mut context).is_ready() && second.as_mut().poll(&mut context).is_ready());
+    }
+    assert_eq!(fetched.get(), 1);
+    for head in [&one, &two] {
+        assert_eq!(field(head, "authorization"), [format!("Bearer {VALUE}")]);
+    }
+}
+
 #[test]
 fn what_cannot_be_fetched_is_said_and_the_request_does_not_go_out() {
     let (injector, _) = injector(Some("its command ended with exit status 4"));

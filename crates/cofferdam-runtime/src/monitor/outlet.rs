@@ -1,5 +1,8 @@
 //! The run's way out, as the monitor sees it: sockets that wait, and the gateway once something arrived there.
 
+mod bodies;
+mod publishing;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,15 +11,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{
-    BlobRef, EventKind, Link, NetConnect, NetDenied, NetUnpublished, PublishedBy, UnpublishedBy,
-};
+use cofferdam_core::event::{EventKind, Link, NetConnect, NetDenied, UnpublishedBy};
 use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
-use cofferdam_gateway::wire::MOST_KEPT;
-use cofferdam_gateway::{Authority, Before, Hear, Kept, Say};
+use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
+
+use bodies::keep;
 
 use super::book::Book;
 use super::brokers::Brokers;
@@ -316,99 +318,6 @@ impl Outlet {
         Ok(Reply::Done)
     }
 
-    /// Publishes a port, by the listeners that who asks has made.
-    pub(super) fn publish(
-        &mut self,
-        port: u16,
-        listeners: Vec<OwnedFd>,
-        by: PublishedBy,
-        recorder: &mut Recorder,
-        dial: impl Fn(u16) -> io::Result<OwnedFd>,
-    ) -> Result<Reply, RecordError> {
-        if self.sockets.is_empty() {
-            let why = self.failed.clone().unwrap_or_else(|| NO_NETWORK.to_owned());
-            return Ok(Reply::Refused(why));
-        }
-        let (number, event) = match self.published.add(port, listeners, by) {
-            Ok(added) => added,
-            Err(why) => return Ok(Reply::Refused(why)),
-        };
-        // Recorded before anybody can be answered.
-        recorder.append(None, EventKind::NetPublished(event))?;
-        if self.gateway.is_some()
-            && let Err(e) = self.hand_over(Some(number), dial)
-        {
-            let ended = self.published.finished(number);
-            self.record_unpublished(ended, recorder)?;
-            return Ok(Reply::Refused(format!("the gateway cannot be told: {e}")));
-        }
-        let listens = self.listening.now().and_then(Result::ok).map(|ports| ports.contains(&port));
-        Ok(Reply::Published { listens })
-    }
-
-    /// Ends the publishing of a port.
-    pub(super) fn unpublish(&mut self, port: u16, recorder: &mut Recorder) -> Result<Reply, RecordError> {
-        let numbers = self.published.end(port);
-        if numbers.is_empty() {
-            return Ok(Reply::Refused(format!("port {port} is not published")));
-        }
-        for number in numbers {
-            match &self.gateway {
-                // Its last word about it follows. One that cannot be told is left, and ends: it would go on listening.
-                Some(gateway) => {
-                    if let Err(e) = gateway.send_now(&Hear::Unpublish(number), &[]) {
-                        self.lost(recorder, &format!("the gateway could not be told what to end: {e}"))?;
-                    }
-                }
-                None => {
-                    let ended = self.published.finished(number);
-                    self.record_unpublished(ended, recorder)?;
-                }
-            }
-        }
-        Ok(Reply::Done)
-    }
-
-    /// The ports that listen inside now.
-    pub(super) fn listening(&self) -> Reply {
-        match self.listening.now() {
-            Some(Ok(ports)) => Reply::Listening(ports),
-            Some(Err(e)) => Reply::Refused(format!("the kernel does not say what listens: {e}")),
-            None => Reply::Refused(NO_NETWORK.to_owned()),
-        }
-    }
-
-    /// Looks what listens inside, so that it can be offered.
-    pub(super) fn look_if_due(&mut self) {
-        self.listening.look_if_due();
-    }
-
-    /// Hands one published port or all of them to the gateway, each with a dialer of its own.
-    fn hand_over(&self, number: Option<u64>, dial: impl Fn(u16) -> io::Result<OwnedFd>) -> io::Result<()> {
-        let publications = self.published.publications(number);
-        let (Some(gateway), false) = (&self.gateway, publications.is_empty()) else { return Ok(()) };
-        let dialers = publications.iter().map(|(_, port, _)| dial(*port)).collect::<io::Result<Vec<_>>>()?;
-        let files: Vec<BorrowedFd<'_>> = publications
-            .iter()
-            .zip(&dialers)
-            .flat_map(|((_, _, listeners), dialer)| [dialer.as_fd()].into_iter().chain(listeners.iter().copied()))
-            .collect();
-        gateway.send_now(&Hear::Publish(publications.iter().map(|(publication, ..)| *publication).collect()), &files)
-    }
-
-    fn record_unpublished(
-        &mut self,
-        ended: impl IntoIterator<Item = NetUnpublished>,
-        recorder: &mut impl Book,
-    ) -> Result<(), RecordError> {
-        for ended in ended {
-            let what = EventKind::NetUnpublished(ended);
-            self.traffic.take(&what);
-            recorder.append(None, what)?;
-        }
-        Ok(())
-    }
-
     /// The gateway is gone: what it had let out has ended with it.
     fn lost(&mut self, recorder: &mut impl Book, why: &str) -> Result<(), RecordError> {
         self.gateway = None;
@@ -472,36 +381,6 @@ impl Outlet {
         let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
         failed.chain(self.brokers.notes().iter().cloned()).collect()
     }
-}
-
-/// What is kept of the body that was sent, and of the one that was received.
-type Bodies = (Option<BlobRef>, Option<BlobRef>);
-
-/// Keeps what is to be kept of the bodies of an exchange; `None` where a file of them is no memory file.
-fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Bodies>, RecordError> {
-    let mut files = files.into_iter();
-    let mut next = |there: bool| -> Result<Option<Option<BlobRef>>, RecordError> {
-        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(Some(None)) };
-        // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
-        if !is_memory(&file) {
-            return Ok(None);
-        }
-        let mut file = std::fs::File::from(file);
-        io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
-        Ok(Some(Some(book.keep(&mut io::Read::take(file, MOST_KEPT as u64))?)))
-    };
-    let (Some(sent), Some(received)) = (next(kept.sent)?, next(kept.received)?) else { return Ok(None) };
-    Ok(Some((sent, received)))
-}
-
-/// Whether it is a file of `memfd_create(2)`: these alone have seals (`F_GET_SEALS`, `fcntl(2)`); whether it can be read,
-/// too.
-fn is_memory(file: &OwnedFd) -> bool {
-    let readable = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
-        matches!(flags & rustix::fs::OFlags::ACCMODE, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::RDWR)
-            && !flags.contains(rustix::fs::OFlags::PATH)
-    });
-    readable && rustix::fs::fcntl_get_seals(file).is_ok()
 }
 
 /// What of the network cannot be mediated on this machine, for the person.

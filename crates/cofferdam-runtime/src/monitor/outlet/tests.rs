@@ -4,8 +4,10 @@ use std::io::Read;
 use std::os::fd::AsRawFd;
 
 use cofferdam_core::change::Digest;
-use cofferdam_core::event::{Body, HttpExchange, Mediation, NetDenied, NetLookup, RuleRef};
+use cofferdam_core::event::{BlobRef, Body, HttpExchange, Mediation, NetDenied, NetLookup, RuleRef};
 use cofferdam_evidence::{Refused, Striker};
+use cofferdam_gateway::Kept;
+use cofferdam_gateway::wire::MOST_KEPT;
 
 use super::*;
 

@@ -1,0 +1,41 @@
+//! Bodies that the gateway hands over to be kept.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use cofferdam_core::event::BlobRef;
+use cofferdam_gateway::Kept;
+use cofferdam_gateway::wire::MOST_KEPT;
+
+use crate::monitor::book::Book;
+use crate::monitor::record::RecordError;
+
+/// What is kept of the body that was sent, and of the one that was received.
+pub(super) type Bodies = (Option<BlobRef>, Option<BlobRef>);
+
+/// Keeps what is to be kept of the bodies of an exchange; `None` where a file of them is no memory file.
+pub(super) fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Bodies>, RecordError> {
+    let mut files = files.into_iter();
+    let mut next = |there: bool| -> Result<Option<Option<BlobRef>>, RecordError> {
+        let Some(file) = there.then(|| files.next()).flatten() else { return Ok(Some(None)) };
+        // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
+        if !is_memory(&file) {
+            return Ok(None);
+        }
+        let mut file = std::fs::File::from(file);
+        io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
+        Ok(Some(Some(book.keep(&mut io::Read::take(file, MOST_KEPT as u64))?)))
+    };
+    let (Some(sent), Some(received)) = (next(kept.sent)?, next(kept.received)?) else { return Ok(None) };
+    Ok(Some((sent, received)))
+}
+
+/// Whether it is a file of `memfd_create(2)`: these alone have seals (`F_GET_SEALS`, `fcntl(2)`); whether it can be read,
+/// too.
+fn is_memory(file: &OwnedFd) -> bool {
+    let readable = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| {
+        matches!(flags & rustix::fs::OFlags::ACCMODE, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::RDWR)
+            && !flags.contains(rustix::fs::OFlags::PATH)
+    });
+    readable && rustix::fs::fcntl_get_seals(file).is_ok()
+}

@@ -10,15 +10,11 @@
 //! 12  ipproto udp sport 53   lookup local      the answers
 //! 20                         unreachable       and the kernel's own rule 0, which looks everything up, goes
 //! ```
-//!
-//! `lo` has a second address, 127.0.0.2: programs that look up addresses of IPv4 alone, and only where the machine has
-//! one (`AI_ADDRCONFIG` of `getaddrinfo(3)`), do not count 127.0.0.1.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage};
-use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage, AddressScope};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
@@ -41,8 +37,7 @@ pub(super) fn set_up(ipv6: bool) -> Result<(), (String, io::Error)> {
         true => &[AddressFamily::Inet, AddressFamily::Inet6],
         false => &[AddressFamily::Inet],
     };
-    let routes = families.iter().flat_map(|family| family_of(*family));
-    let messages: Vec<RouteNetlinkMessage> = std::iter::once(second_address()).chain(routes).collect();
+    let messages: Vec<RouteNetlinkMessage> = families.iter().flat_map(|family| family_of(*family)).collect();
     let mut batch = Batch::default();
     let last = messages.len() - 1;
     for (place, message) in messages.iter().enumerate() {
@@ -52,20 +47,6 @@ pub(super) fn set_up(ipv6: bool) -> Result<(), (String, io::Error)> {
     }
     // NETLINK_ROUTE is the protocol 0.
     batch.exchange(None).map_err(|(place, error)| (name(&messages, place), error))
-}
-
-fn second_address() -> RouteNetlinkMessage {
-    let second = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
-    let mut message = AddressMessage::default();
-    message.header = AddressHeader {
-        family: AddressFamily::Inet,
-        prefix_len: 8,
-        scope: AddressScope::Host,
-        index: LOOPBACK,
-        ..AddressHeader::default()
-    };
-    message.attributes = vec![AddressAttribute::Local(second), AddressAttribute::Address(second)];
-    RouteNetlinkMessage::NewAddress(message)
 }
 
 /// The messages of one family, the removal of rule 0 last: until then everything is found.
@@ -119,7 +100,6 @@ fn name(messages: &[RouteNetlinkMessage], place: u32) -> String {
         Some(RouteNetlinkMessage::NewRule(rule) | RouteNetlinkMessage::DelRule(rule)) => {
             format!("{} routing rule {}", family(rule.header.family), priority(rule).unwrap_or_default())
         }
-        Some(RouteNetlinkMessage::NewAddress(_)) => "the second address of lo".to_owned(),
         _ => "routing rules".to_owned(),
     }
 }
@@ -130,13 +110,11 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_message() {
-        let families = [AddressFamily::Inet, AddressFamily::Inet6].into_iter().flat_map(family_of);
-        let messages: Vec<_> = std::iter::once(second_address()).chain(families).collect();
-        assert_eq!(name(&messages, 1), "the second address of lo");
-        assert_eq!(name(&messages, 2), "the IPv4 route to everywhere");
-        assert_eq!(name(&messages, 4), "IPv4 routing rule 10");
-        assert_eq!(name(&messages, 15), "IPv6 routing rule 0");
+        let messages: Vec<_> = [AddressFamily::Inet, AddressFamily::Inet6].into_iter().flat_map(family_of).collect();
+        assert_eq!(name(&messages, 1), "the IPv4 route to everywhere");
+        assert_eq!(name(&messages, 3), "IPv4 routing rule 10");
+        assert_eq!(name(&messages, 14), "IPv6 routing rule 0");
         assert_eq!(name(&messages, 0), "routing rules");
-        assert_eq!(name(&messages, 16), "routing rules");
+        assert_eq!(name(&messages, 15), "routing rules");
     }
 }

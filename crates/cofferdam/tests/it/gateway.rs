@@ -218,7 +218,7 @@ fn the_gateways_death_ends_connections_and_the_next_one_is_served_by_another() {
     let mut command = scene.coffer();
     let place = server.place().replace(':', "/");
     let script = format!(
-        "address() {{ getent ahostsv4 $1 | head -n 1 | cut -d' ' -f 1; }}; old=$(address host.cofferdam); \
+        "address() {{ getent ahosts $1 | head -n 1 | cut -d' ' -f 1; }}; old=$(address host.cofferdam); \
          exec 3<>/dev/tcp/{place}; read -r a <&3; echo \"$a\"; read -r b <&3 || echo ended; \
          other=$(address other.example.com); [ -n \"$old\" ] && [ -n \"$other\" ] && [ \"$old\" != \"$other\" ] && echo apart; \
          exec 4<>/dev/tcp/{place}; read -r c <&4; echo \"$c\""

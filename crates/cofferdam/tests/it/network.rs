@@ -102,14 +102,6 @@ fn tcp_arrives_at_the_enclosures_own_listener() {
     Attack::new(&["fast-open", "198.18.0.1:443", "x"]).judge_inside(&scene).unwrap();
 }
 
-/// What asks for addresses of IPv4 alone, and only where the machine has one, gets them (Boost.Asio does).
-#[test]
-fn names_resolve_for_programs_that_mind_the_machines_own_addresses() {
-    let scene = Scene::new();
-    let got = scene.run(&["getent", "ahostsv4", "a.example.com"]);
-    assert!(got.out().starts_with("198.18."), "{}", got.all());
-}
-
 /// Of the machine itself there is nothing but the loopback interface: its own addresses lead to the enclosure's listener.
 #[test]
 fn the_hosts_other_addresses_are_not_the_enclosures() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::evidence::{evidence_of_latest, showing};
 use crate::support::pty::Session;
 use crate::support::scene::{self, finish};
-use crate::support::{Finished, Scene, Server, eventually, processes, unique};
+use crate::support::{Scene, Server, eventually, processes, unique};
 
 /// A person's policy: rules for some places of this machine, all bodies kept, and a credential for the first of them.
 fn policy(scene: &Scene, places: &[&str], source: &str) {
@@ -33,17 +33,6 @@ fn kept_value(scene: &Scene) -> (String, String) {
     let value = unique("r3al-Value");
     std::fs::write(scene.home.join(".forge-token"), format!("{value}\n")).unwrap();
     (value, "{ command = [\"sh\", \"-c\", \"cat .forge-token\"] }".to_owned())
-}
-
-fn coffer(scene: &Scene, words: &[&str]) -> Finished {
-    let mut command = scene.coffer();
-    command.args(words);
-    finish(command, b"")
-}
-
-fn events(scene: &Scene, kind: &str) -> Vec<Value> {
-    let all = coffer(scene, &["log", "--json", "@"]).out();
-    all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|e| e["kind"] == kind).collect()
 }
 
 /// Answers with the head of the request, in the body and in a field.
@@ -94,19 +83,19 @@ fn a_request_carries_the_value_and_nothing_inside_has_it() {
     let evidence = evidence_of_latest(&scene);
     assert_eq!(showing(&evidence, &value), Vec::<std::path::PathBuf>::new(), "log, bodies, terminal");
     assert_eq!(showing(evidence.parent().unwrap(), &value), Vec::<std::path::PathBuf>::new(), "and layers");
-    let used = events(&scene, "credential.used");
+    let used = scene.events("credential.used");
     let facts: Vec<_> = used.iter().map(|e| (&e["data"]["name"], &e["data"]["placeholder"], &e["link"])).collect();
     let (name, socket) = (Value::from("forge"), Value::from("socket"));
     let (yes, no) = (Value::from(true), Value::from(false));
     assert_eq!(facts, [(&name, &yes, &socket), (&name, &yes, &socket), (&name, &no, &socket)]);
-    assert_eq!(events(&scene, "credential.fetched").len(), 1);
-    let exchange = &events(&scene, "http.exchange")[0]["data"];
+    assert_eq!(scene.events("credential.fetched").len(), 1);
+    let exchange = &scene.events("http.exchange")[0]["data"];
     assert_eq!(exchange["changed"][0], "credentials");
     assert!(exchange["received"]["kept"].is_object(), "the bodies that were searched: {exchange}");
-    let story = coffer(&scene, &["log"]).out();
+    let story = scene.finished(&["log"]).out();
     // Below each of the three commands.
     assert_eq!(story.matches("credential forge used in 1 request to host.cofferdam").count(), 3, "{story}");
-    assert_eq!(coffer(&scene, &["verify"]).code(), Some(0));
+    assert_eq!(scene.finished(&["verify"]).code(), Some(0));
 }
 
 #[test]
@@ -126,10 +115,10 @@ fn a_placeholder_leaves_for_no_other_place_and_in_no_other_part() {
         (format!("-H 'Transfer-Encoding: chunked' -d \"$(echo $FORGE_TOKEN | base64 -w0)\" {own}"), "elsewhere than"),
     ] {
         let script = format!("curl -sS -m 10 -w ' %{{http_code}}' {arguments}");
-        let got = coffer(&scene, &["run", "-q", "--", "sh", "-c", &script]);
+        let got = scene.finished(&["run", "-q", "--", "sh", "-c", &script]);
         assert!(got.out().contains("the credential forge") && got.out().contains(words), "{arguments}: {}", got.all());
         assert!(got.out().ends_with(" 403"), "{}", got.all());
-        let denied = &events(&scene, "net.denied")[0]["data"];
+        let denied = &scene.events("net.denied")[0]["data"];
         assert_eq!(denied["reason"], "placeholder", "{denied}");
     }
     let heard = [server.heard(), other.heard()].concat();
@@ -153,7 +142,7 @@ fn a_redirect_takes_no_credential_along() {
     let script = format!(
         "curl -sS -L {url}; curl -sS --location-trusted -H \"Authorization: Bearer $FORGE_TOKEN\" -w '%{{http_code}}' {url}"
     );
-    let got = coffer(&scene, &["run", "-q", "--", "sh", "-c", &script]);
+    let got = scene.finished(&["run", "-q", "--", "sh", "-c", &script]);
     assert!(got.out().ends_with("403"), "{}", got.all());
     assert_eq!(server.heard().iter().filter(|all| all.contains(&value)).count(), 2, "{:?}", server.heard());
     let heard = other.heard();
@@ -171,11 +160,11 @@ fn a_source_runs_at_home_once_a_run_and_only_when_it_is_needed() {
     let source = "{ command = [\"sh\", \"-c\", \"pwd >>ran; echo $PWD >>ran; cat .forge-token\"] }";
     policy(&scene, &[&server.place()], source);
     let ran = || std::fs::read_to_string(scene.home.join("ran")).unwrap_or_default();
-    assert_eq!(coffer(&scene, &["run", "-q", "--", "true"]).code(), Some(0));
+    assert_eq!(scene.finished(&["run", "-q", "--", "true"]).code(), Some(0));
     assert_eq!(ran(), "", "nothing needed it");
     let url = format!("http://{}/", server.place());
     let script = format!("for n in 1 2 3 4 5 6; do curl -sS {url} & done; wait");
-    let got = coffer(&scene, &["run", "-q", "--", "sh", "-c", &script]);
+    let got = scene.finished(&["run", "-q", "--", "sh", "-c", &script]);
     assert_eq!(got.code(), Some(0), "{}", got.all());
     let home = scene.home.display();
     assert_eq!(ran(), format!("{home}\n{home}\n"), "six requests at once wait for one fetch");
@@ -205,10 +194,10 @@ fn what_cannot_be_fetched_is_said_and_nothing_goes_out_without_it() {
     let told = String::from_utf8_lossy(&got.stderr).into_owned();
     assert!(told.contains("sign in first") && told.contains("coffer credential test forge"), "{told}");
     assert!(server.heard().is_empty(), "{:?}", server.heard());
-    let failed = events(&scene, "credential.failed");
+    let failed = scene.events("credential.failed");
     assert_eq!(failed.len(), 1, "and it is not tried again and again: {failed:?}");
     assert!(failed[0]["data"]["error"].as_str().unwrap().contains("sign in first"), "{failed:?}");
-    assert!(events(&scene, "credential.used").is_empty());
+    assert!(scene.events("credential.used").is_empty());
     assert_eq!(std::fs::read_to_string(scene.home.join("ran")).unwrap(), "ran\n");
 }
 
@@ -217,7 +206,7 @@ fn a_value_that_no_evidence_could_be_kept_free_of_is_not_used() {
     let scene = Scene::new();
     let server = Server::http();
     policy(&scene, &[&server.place()], "{ command = [\"echo\", \"postgres\"] }");
-    let got = coffer(&scene, &["run", "-q", "--", "curl", "-sS", &format!("http://{}/", server.place())]);
+    let got = scene.finished(&["run", "-q", "--", "curl", "-sS", &format!("http://{}/", server.place())]);
     assert!(got.out().contains("could not be kept out of the evidence"), "{}", got.all());
     assert!(server.heard().is_empty());
 }
@@ -236,13 +225,13 @@ fn a_projects_file_with_a_credential_runs_nothing() {
         server.place()
     );
     std::fs::write(directory.join("policy.toml"), text).unwrap();
-    let check = coffer(&scene, &["policy", "check"]);
+    let check = scene.finished(&["policy", "check"]);
     assert!(check.code() == Some(1) && check.out().contains("error[layer]"), "{}", check.all());
     assert!(check.out().contains("put it into your own policy file"), "{}", check.all());
-    let trust = coffer(&scene, &["policy", "trust", "--yes"]);
+    let trust = scene.finished(&["policy", "trust", "--yes"]);
     assert_eq!(trust.code(), Some(1), "{}", trust.all());
     let url = format!("http://{}/", server.place());
-    let got = coffer(&scene, &["run", "-q", "--allow", &server.place(), "--purpose", "x", "--", "curl", "-sS", &url]);
+    let got = scene.finished(&["run", "-q", "--allow", &server.place(), "--purpose", "x", "--", "curl", "-sS", &url]);
     assert_eq!(got.out(), "hello ", "{}", got.all());
     assert!(!server.heard()[0].to_ascii_lowercase().contains("x-key") && !Path::new(&ran).exists());
 }
@@ -279,34 +268,34 @@ fn the_person_sees_which_there_are_and_whether_they_work_and_never_a_value() {
     let scene = Scene::new();
     let (value, source) = kept_value(&scene);
     policy(&scene, &["api.example", "other.example"], &source);
-    let list = coffer(&scene, &["credential", "list"]);
+    let list = scene.finished(&["credential", "list"]);
     for word in ["forge", "command", "api.example", "$FORGE_TOKEN", "person", "open pull requests"] {
         assert!(list.out().contains(word), "{word}: {}", list.all());
     }
-    let facts: Value = serde_json::from_str(&coffer(&scene, &["credential", "list", "--json"]).out()).unwrap();
+    let facts: Value = serde_json::from_str(&scene.finished(&["credential", "list", "--json"]).out()).unwrap();
     assert_eq!((&facts[0]["name"], &facts[0]["env"]), (&"forge".into(), &"FORGE_TOKEN".into()));
-    let test = coffer(&scene, &["credential", "test", "forge"]);
+    let test = scene.finished(&["credential", "test", "forge"]);
     assert_eq!((test.code(), test.out()), (Some(0), format!("forge works, {} bytes\n", value.len())), "{}", test.all());
-    assert!(coffer(&scene, &["policy", "show"]).out().contains("forge"));
-    assert!(coffer(&scene, &["policy", "check"]).out().contains("2 rules and 1 credential, nothing is wrong"));
+    assert!(scene.finished(&["policy", "show"]).out().contains("forge"));
+    assert!(scene.finished(&["policy", "check"]).out().contains("2 rules and 1 credential, nothing is wrong"));
     for command in [&["policy", "explain", "https://api.example/x"][..], &["why", "api.example"]] {
-        let said = coffer(&scene, command).out();
+        let said = scene.finished(command).out();
         assert!(said.contains("carries  credential forge in authorization, for open pull requests"), "{said}");
     }
-    let inside = coffer(&scene, &["run", "-q", "--", "/run/coffer/bin/coffer", "why", "api.example"]).out();
+    let inside = scene.finished(&["run", "-q", "--", "/run/coffer/bin/coffer", "why", "api.example"]).out();
     assert!(
         inside.contains("credential forge is put into authorization outside") && inside.contains("$FORGE_TOKEN"),
         "{inside}"
     );
-    let dry = coffer(&scene, &["run", "--dry-run", "--", "true"]).out();
+    let dry = scene.finished(&["run", "--dry-run", "--", "true"]).out();
     assert!(dry.contains("coffer-placeholder-forge-"), "{dry}");
     for words in
         [&["policy", "show", "--json"][..], &["credential", "list", "--json"], &["run", "--dry-run", "--", "true"]]
     {
-        assert!(!coffer(&scene, words).all().contains(&value), "{words:?}");
+        assert!(!scene.finished(words).all().contains(&value), "{words:?}");
     }
     std::fs::remove_file(scene.home.join(".forge-token")).unwrap();
-    let test = coffer(&scene, &["credential", "test", "forge"]);
+    let test = scene.finished(&["credential", "test", "forge"]);
     assert!(test.code() == Some(1) && test.all().contains("run it yourself, in your home"), "{}", test.all());
-    assert_eq!(coffer(&scene, &["credential", "test", "none"]).code(), Some(125));
+    assert_eq!(scene.finished(&["credential", "test", "none"]).code(), Some(125));
 }

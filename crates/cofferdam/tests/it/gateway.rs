@@ -5,19 +5,12 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Scene, Server, eventually, has, scene};
-
-/// The events of the latest run, of one kind.
-fn events(scene: &Scene, kind: &str) -> Vec<Value> {
-    let got = scene.finished(&["log", "--json", "@"]);
-    let all = got.out();
-    all.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).filter(|e| e["kind"] == kind).collect()
-}
+use crate::support::{Scene, Server, eventually, has, processes, scene};
 
 /// The arguments of the command that caused an event.
 fn caused_by(scene: &Scene, event: &Value) -> String {
     assert_eq!(event["link"], "socket", "{event}");
-    let execs = events(scene, "process.exec");
+    let execs = scene.events("process.exec");
     let exec = execs.iter().find(|exec| exec["seq"] == event["cause"]).unwrap();
     exec["data"]["argv"][0].as_str().unwrap().to_owned()
 }
@@ -34,7 +27,7 @@ fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
     assert_eq!((got.code(), got.out()), (Some(0), "hello ping".into()), "{}", got.all());
     let heard = server.heard();
     assert!(heard[0].starts_with("POST /x?q=1 HTTP/1.1\r\n") && heard[0].ends_with("\r\nping"), "{heard:?}");
-    let exchange = &events(&scene, "http.exchange")[0];
+    let exchange = &scene.events("http.exchange")[0];
     let data = &exchange["data"];
     assert_eq!((&data["url"], &data["status"], &data["purpose"]), (&url.into(), &200.into(), &"a test".into()));
     assert_eq!((&data["sent"]["bytes"], &data["received"]["bytes"]), (&4.into(), &10.into()));
@@ -44,7 +37,7 @@ fn what_a_rule_allows_leaves_and_is_recorded_with_its_purpose_and_cause() {
     for line in [format!("host = \"{}\"", server.place()), "methods = [\"POST\"]".into(), "paths = [\"/x\"]".into()] {
         assert!(rules.contains(&line), "{line}: {rules}");
     }
-    let connect = &events(&scene, "net.connect")[0];
+    let connect = &scene.events("net.connect")[0];
     assert_eq!(connect["data"]["exchanges"], 1);
     assert_eq!(connect["data"]["address"], format!("127.0.0.1:{}", server.port));
     assert_eq!(caused_by(&scene, connect), "curl");
@@ -65,11 +58,11 @@ fn what_no_rule_allows_is_refused_with_words_and_nothing_is_heard_outside() {
     assert!(said.contains("coffer run --allow tls.example --purpose"), "TLS is answered as well: {said}");
     assert_eq!(said.matches("403").count(), 2, "{said}");
     assert!(server.heard().is_empty());
-    let denied = events(&scene, "net.denied");
+    let denied = scene.events("net.denied");
     let facts: Vec<_> = denied.iter().map(|d| (d["data"]["scheme"].as_str(), d["data"]["reason"].as_str())).collect();
     assert_eq!(facts, [(Some("http"), Some("no-rule")), (Some("https"), Some("no-rule"))]);
     assert_eq!(caused_by(&scene, &denied[0]), "curl");
-    assert!(events(&scene, "net.connect").is_empty());
+    assert!(scene.events("net.connect").is_empty());
 }
 
 #[test]
@@ -111,7 +104,7 @@ fn plain_connections_are_relayed_and_the_server_may_speak_first() {
     );
     let got = scene.allowed(&[&server.place()], &["bash", "-c", &script]);
     assert_eq!(got.out(), "welcome, again one\n", "{}", got.all());
-    let connect = &events(&scene, "net.connect")[0]["data"];
+    let connect = &scene.events("net.connect")[0]["data"];
     assert_eq!(
         (&connect["mediation"], &connect["sent"], &connect["received"]),
         (&"relay".into(), &4.into(), &18.into())
@@ -119,7 +112,7 @@ fn plain_connections_are_relayed_and_the_server_may_speak_first() {
     let refused = scene.allowed(&["other.example"], &["bash", "-c", &script]);
     assert_ne!(refused.code(), Some(0), "{}", refused.all());
     assert_eq!(server.heard(), ["one"]);
-    let denied = &events(&scene, "net.denied")[0]["data"];
+    let denied = &scene.events("net.denied")[0]["data"];
     assert_eq!((&denied["scheme"], &denied["reason"]), (&"tcp".into(), &"no-rule".into()));
     assert_eq!(denied["allow"], format!("coffer run --allow {} --purpose \"…\"", server.place()));
 }
@@ -147,7 +140,7 @@ fn a_secret_of_the_host_does_not_leave_even_where_a_rule_allows_the_host() {
         let all = [&["curl", "-sS", "-m", "10", "-w", " %{http_code}"], words].concat();
         let got = scene.allowed(&[&server.place()], &all);
         assert!(got.out().contains("GITHUB_TOKEN") && got.out().ends_with(" 403"), "{words:?}: {}", got.all());
-        let denied = &events(&scene, "net.denied")[0]["data"];
+        let denied = &scene.events("net.denied")[0]["data"];
         assert_eq!(denied["reason"], "secret", "{words:?}");
     }
     assert!(server.heard().iter().all(|request| !request.contains(secret.as_str())), "{:?}", server.heard());
@@ -180,7 +173,7 @@ fn a_person_allows_more_while_the_run_goes_on() {
     assert!(eventually(5, || ask() == "200"));
     drop(keys);
     assert!(scene::wait(&mut child, std::time::Duration::from_secs(20)).success());
-    let changed = &events(&scene, "policy.changed")[0]["data"];
+    let changed = &scene.events("policy.changed")[0]["data"];
     assert_eq!(changed["added"][0]["purpose"], "it is needed");
     let late = scene.finished(&["allow", &server.place(), "--purpose", "x", "--live"]);
     assert_eq!(late.code(), Some(125), "nothing is going on");
@@ -207,8 +200,8 @@ fn without_nftables_what_a_rule_allows_leaves_too_and_the_rest_is_refused_with_w
     assert!(said.starts_with("hello \n"), "{}", got.all());
     assert!(said.contains("Cofferdam refused GET http://no.example.com/"), "{}", got.all());
     assert_eq!(got.code(), Some(7), "nobody listens at 8080: {}", got.all());
-    assert_eq!(events(&scene, "net.connect").len(), 1, "{}", got.all());
-    assert_eq!(events(&scene, "net.denied").len(), 1, "{}", got.all());
+    assert_eq!(scene.events("net.connect").len(), 1, "{}", got.all());
+    assert_eq!(scene.events("net.denied").len(), 1, "{}", got.all());
 }
 
 #[test]
@@ -232,32 +225,16 @@ fn the_gateways_death_ends_connections_and_the_next_one_is_served_by_another() {
         line
     };
     assert_eq!(line(), "welcome\n");
-    let gateway = descendants(child.id())
-        .into_iter()
-        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "coffer-gateway\n"));
-    let gateway = rustix::process::Pid::from_raw(gateway.expect("a gateway") as i32).unwrap();
+    let gateway = processes::gateway_below(child.id());
     rustix::process::kill_process(gateway, rustix::process::Signal::KILL).unwrap();
     assert_eq!(line(), "ended\n");
     assert_eq!(line(), "apart\n", "an address that a program may keep does not come to mean another name");
     assert_eq!(line(), "welcome\n");
     assert!(scene::wait(&mut child, std::time::Duration::from_secs(20)).success());
-    let connects = events(&scene, "net.connect");
+    let connects = scene.events("net.connect");
     assert_eq!(connects.len(), 2, "{connects:?}");
     assert_eq!(connects[0]["data"]["error"], "the gateway ended");
     assert_ne!(connects[0]["data"]["connection"], connects[1]["data"]["connection"]);
-}
-
-/// All processes below one.
-fn descendants(of: u32) -> Vec<u32> {
-    let mut all = vec![of];
-    let mut at = 0;
-    while at < all.len() {
-        let path = format!("/proc/{0}/task/{0}/children", all[at]);
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        at += 1;
-    }
-    all
 }
 
 #[test]
@@ -269,10 +246,10 @@ fn the_listeners_themselves_and_addresses_that_no_look_up_gave_lead_nowhere() {
     let got = scene.allowed(&["*.example.com"], &["bash", "-c", script]);
     assert_eq!(got.out(), "over\n", "{}", got.all());
     let hosts: Vec<String> =
-        events(&scene, "net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
+        scene.events("net.denied").iter().map(|d| d["data"]["host"].as_str().unwrap().to_owned()).collect();
     // The last one only looks whether somebody is there.
     assert_eq!(hosts, ["198.18.77.77", "203.0.113.9", "169.254.169.254", "203.0.113.10"]);
-    assert!(events(&scene, "net.denied").iter().all(|d| d["data"]["reason"] == "direct-address"));
+    assert!(scene.events("net.denied").iter().all(|d| d["data"]["reason"] == "direct-address"));
 }
 
 #[test]

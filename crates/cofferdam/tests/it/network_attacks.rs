@@ -3,10 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::support::scene::{self, finish};
-use crate::support::{Finished, Scene, Server, eventually};
+use crate::support::{Finished, Scene, Server, eventually, processes};
 
 /// `coffer run` with rules of the command line and the attack program inside, to its end.
 fn attack(scene: &Scene, hosts: &[&str], words: &[&str]) -> Finished {
@@ -27,14 +25,6 @@ fn won(got: &Finished) -> String {
     let said = got.out();
     let line = said.lines().find_map(|line| line.strip_prefix("won "));
     line.unwrap_or_else(|| panic!("{}", got.all())).split_once(' ').map(|(_, loot)| loot.to_owned()).unwrap_or_default()
-}
-
-/// Events of the latest run, of one kind.
-fn events(scene: &Scene, kind: &str) -> Vec<Value> {
-    let mut command = scene.coffer();
-    command.args(["log", "--json", "@"]);
-    let all = finish(command, b"").out();
-    all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|e| e["kind"] == kind).collect()
 }
 
 /// The evidence is whole.
@@ -81,11 +71,11 @@ fn data_in_labels_goes_nowhere_and_every_name_has_an_address_of_its_own() {
     let got = attack(&scene, &["*.allowed.example"], &words);
     assert_eq!(won(&got).matches("0 198.18.").count(), 20, "{}", got.all());
     // What was asked is on record; nobody outside was (`dns` has no way to ask, see the gateway's own tests).
-    assert_eq!(events(&scene, "net.lookup").len(), 20);
-    assert!(events(&scene, "net.connect").is_empty());
+    assert_eq!(scene.events("net.lookup").len(), 20);
+    assert!(scene.events("net.connect").is_empty());
     let got = attack(&scene, &[], &["dns-flood", "3000", "flood.example"]);
     assert_eq!(won(&got), "3000 given, 0 twice");
-    assert_eq!(events(&scene, "net.lookup").len(), 3000);
+    assert_eq!(scene.events("net.lookup").len(), 3000);
     verifies(&scene);
 }
 
@@ -258,23 +248,8 @@ fn more_refusals_than_a_message_holds_do_not_break_the_end_of_a_run() {
     let got = finish(command, b"");
     assert_eq!(got.code(), Some(0), "{}", got.all());
     assert_eq!(won(&got), "300 refused");
-    assert_eq!(events(&scene, "net.denied").len(), 300);
+    assert_eq!(scene.events("net.denied").len(), 300);
     verifies(&scene);
-}
-
-/// All processes of the gateway below this one.
-fn gateway_of(child: u32) -> rustix::process::Pid {
-    let mut all = vec![child];
-    let mut at = 0;
-    while at < all.len() {
-        let path = format!("/proc/{0}/task/{0}/children", all[at]);
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        at += 1;
-    }
-    let named = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|n| n == "coffer-gateway\n");
-    let pid = all.into_iter().find(named).expect("a gateway");
-    rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
 #[test]
@@ -290,13 +265,13 @@ fn a_gateway_that_stands_still_does_not_keep_the_run_from_ending() {
     let mut line = String::new();
     std::io::BufRead::read_line(&mut shown, &mut line).unwrap();
     assert_eq!(line, "welcome\n");
-    let gateway = gateway_of(child.id());
+    let gateway = processes::gateway_below(child.id());
     rustix::process::kill_process(gateway, rustix::process::Signal::STOP).unwrap();
     let since = Instant::now();
     drop(child.stdin.take());
     let status = scene::wait(&mut child, Duration::from_secs(30));
     assert!(status.success(), "{status:?} after {:?}", since.elapsed());
-    let connects = events(&scene, "net.connect");
+    let connects = scene.events("net.connect");
     assert_eq!(connects.len(), 1, "{connects:?}");
     assert_eq!(connects[0]["data"]["error"], "the gateway did not end in time");
     // It is gone with its monitor, stopped or not.
@@ -314,8 +289,8 @@ fn a_connection_that_is_passed_on_is_not_ascribed_to_who_received_it() {
     let got = attack(&scene, &[&place], &["pass-on", &place, &request, "./hostile"]);
     assert!(got.out().contains("won use-passed"), "{}", got.all());
     assert_eq!(server.heard().len(), 1);
-    let exchange = &events(&scene, "http.exchange")[0];
-    let execs = events(&scene, "process.exec");
+    let exchange = &scene.events("http.exchange")[0];
+    let execs = scene.events("process.exec");
     let cause = execs.iter().find(|exec| exec["seq"] == exchange["cause"]).unwrap();
     // `link: socket` says who connected, and that is who it names.
     assert_eq!(exchange["link"], "socket");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::scene::{finish, wait};
-use crate::support::{Finished, Scene, Server, eventually, processes};
+use crate::support::scene::wait;
+use crate::support::{Scene, Server, eventually, processes};
 
 /// Of each connection the first byte says what it wants: `c` the number of bytes that follow, told at their end; `e` them back.
 const SERVER: &str = r#"
@@ -89,17 +89,6 @@ impl Drop for Live {
     }
 }
 
-fn coffer(scene: &Scene, words: &[&str]) -> Finished {
-    let mut command = scene.coffer();
-    command.args(words);
-    finish(command, b"")
-}
-
-fn events(scene: &Scene, kind: &str) -> Vec<Value> {
-    let all = coffer(scene, &["log", "--json", "@"]).out();
-    all.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).filter(|e| e["kind"] == kind).collect()
-}
-
 /// Sends bytes, ends that half, and reads the rest.
 fn ask(address: SocketAddr, how: u8, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
@@ -147,21 +136,21 @@ fn servers_are_reached_by_both_families_whichever_they_listen_by() {
     for address in ports.iter().flat_map(|port| loopbacks(*port)) {
         assert!(TcpStream::connect(address).is_err(), "{address} listens after the run's end");
     }
-    let published = events(&scene, "net.published");
+    let published = scene.events("net.published");
     assert_eq!(published.len(), hosts.len());
     assert_eq!(
         (&published[0]["data"]["by"], &published[0]["data"]["port"]),
         (&"command-line".into(), &ports[0].into())
     );
     assert_eq!(published[0]["data"]["uid"], rustix::process::getuid().as_raw());
-    for ended in events(&scene, "net.unpublished") {
+    for ended in scene.events("net.unpublished") {
         let data = &ended["data"];
         assert_eq!((&data["by"], &data["lost"]), (&"run-end".into(), &0.into()), "{ended}");
         let (all, unanswered) = (data["connections"].as_u64().unwrap(), data["unanswered"].as_u64().unwrap());
         assert!(all - unanswered >= loopbacks(0).len() as u64, "{ended}");
         assert!(data["received"].as_u64().unwrap() >= 5 && data["sent"].as_u64().unwrap() >= 1, "{ended}");
     }
-    assert!(events(&scene, "net.connect").is_empty(), "nothing left");
+    assert!(scene.events("net.connect").is_empty(), "nothing left");
 }
 
 #[test]
@@ -180,7 +169,7 @@ fn many_connections_at_once_and_much_at_a_time() {
     assert_eq!(ask(address, b'c', &much).unwrap(), b"67108864");
     assert!(ask(address, b'e', &much).unwrap() == much);
     live.end();
-    let ended = &events(&scene, "net.unpublished")[0]["data"];
+    let ended = &scene.events("net.unpublished")[0]["data"];
     assert!(ended["received"].as_u64().unwrap() > 50 << 18, "{ended}");
     assert!(ended["connections"].as_u64().unwrap() >= 53, "{ended}");
 }
@@ -194,7 +183,7 @@ fn a_port_is_published_and_closed_while_the_run_goes_on() {
     let mut shown = BufReader::new(live.child.stdout.take().unwrap());
     let mut line = String::new();
     shown.read_line(&mut line).unwrap();
-    let said = coffer(&scene, &["publish", "@", &port.to_string()]);
+    let said = scene.finished(&["publish", "@", &port.to_string()]);
     assert_eq!(said.code(), Some(0), "{}", said.all());
     assert!(said.all().contains("nothing listens at port"), "{}", said.all());
     let address = loopbacks(port)[0];
@@ -205,31 +194,31 @@ fn a_port_is_published_and_closed_while_the_run_goes_on() {
     assert_eq!(early.read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     live.keys.as_mut().unwrap().write_all(b"\n").unwrap();
     assert!(eventually(20, || answers(address)));
-    let rows: Value = serde_json::from_str(&coffer(&scene, &["list", "--json"]).out()).unwrap();
+    let rows: Value = serde_json::from_str(&scene.finished(&["list", "--json"]).out()).unwrap();
     assert!(rows[0]["listens"].as_array().is_some_and(|ports| ports.contains(&port.into())), "{rows}");
     // Taken by ourselves now: another number, and one that was named is an error.
-    let again = coffer(&scene, &["publish", "@", &port.to_string(), "--json"]);
+    let again = scene.finished(&["publish", "@", &port.to_string(), "--json"]);
     let facts: Value = serde_json::from_str(&again.out()).unwrap_or_else(|_| panic!("{}", again.all()));
     assert_eq!(facts["ports"][0]["listens"], true, "{facts}");
     let other: SocketAddr = facts["ports"][0]["addresses"][0].as_str().unwrap().parse().unwrap();
     assert!(other.port() != port && answers(other));
-    let named = coffer(&scene, &["publish", "@", &format!("{port}:{port}")]);
+    let named = scene.finished(&["publish", "@", &format!("{port}:{port}")]);
     assert_eq!(named.code(), Some(125), "{}", named.all());
     // An open connection ends with it.
     let mut open = TcpStream::connect(address).unwrap();
     open.write_all(b"eping").unwrap();
     open.read_exact(&mut [0; 4]).unwrap();
-    assert_eq!(coffer(&scene, &["publish", "@", &port.to_string(), "--stop"]).code(), Some(0));
+    assert_eq!(scene.finished(&["publish", "@", &port.to_string(), "--stop"]).code(), Some(0));
     open.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert!(matches!(open.read(&mut [0; 1]), Ok(0) | Err(_)));
     assert!(eventually(10, || [address, other].iter().all(|a| TcpStream::connect(a).is_err())), "still listens");
-    let twice = coffer(&scene, &["publish", "@", &port.to_string(), "--stop"]);
+    let twice = scene.finished(&["publish", "@", &port.to_string(), "--stop"]);
     assert!(twice.code() == Some(125) && twice.all().contains("is not published"), "{}", twice.all());
     live.end();
-    let ended = events(&scene, "net.unpublished");
+    let ended = scene.events("net.unpublished");
     assert!(ended.len() == 2 && ended.iter().all(|e| e["data"]["by"] == "person"), "{ended:?}");
     assert!(ended.iter().any(|e| e["data"]["unanswered"].as_u64().unwrap() >= 1), "{ended:?}");
-    let late = coffer(&scene, &["publish", "@", &port.to_string()]);
+    let late = scene.finished(&["publish", "@", &port.to_string()]);
     assert!(late.code() == Some(125) && late.all().contains("not going on"), "{}", late.all());
     assert!(TcpStream::connect(address).is_err(), "the listener of a refused request is closed");
 }
@@ -239,12 +228,12 @@ fn a_named_port_that_is_taken_is_no_run() {
     let scene = Scene::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let got = coffer(&scene, &["run", "--publish", &format!("{port}:80"), "--", "touch", "ran"]);
+    let got = scene.finished(&["run", "--publish", &format!("{port}:80"), "--", "touch", "ran"]);
     assert_eq!(got.code(), Some(125), "{}", got.all());
     assert!(got.all().contains(&format!("127.0.0.1:{port}")), "{}", got.all());
-    assert_eq!(coffer(&scene, &["list", "--json"]).out().trim(), "[]");
+    assert_eq!(scene.finished(&["list", "--json"]).out().trim(), "[]");
     for wrong in ["0", "localhost:80", "80:http"] {
-        assert_eq!(coffer(&scene, &["run", "--publish", wrong, "--", "true"]).code(), Some(125), "{wrong}");
+        assert_eq!(scene.finished(&["run", "--publish", wrong, "--", "true"]).code(), Some(125), "{wrong}");
     }
 }
 
@@ -284,7 +273,7 @@ fn the_gateways_death_is_told_and_the_port_goes_on() {
     processes::signal(gateway, Signal::KILL);
     assert!(eventually(20, || answers(address)), "the next gateway serves it");
     live.end();
-    assert_eq!(events(&scene, "net.unpublished")[0]["data"]["lost"], 1);
+    assert_eq!(scene.events("net.unpublished")[0]["data"]["lost"], 1);
 }
 
 /// Code inside that knows everything: which process makes the sockets, where the host listens, where the control socket is.
@@ -357,6 +346,6 @@ fn a_published_port_opens_nothing_to_the_inside() {
     assert_eq!(server.heard(), ["outside"]);
     assert!(answers(address), "the dialer lives");
     live.end();
-    assert_eq!(events(&scene, "net.published").len(), 1);
-    assert!(events(&scene, "net.connect").is_empty());
+    assert_eq!(scene.events("net.published").len(), 1);
+    assert!(scene.events("net.connect").is_empty());
 }

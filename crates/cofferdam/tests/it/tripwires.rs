@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::evidence::Evidence;
 use crate::support::scene::{self, finish};
-use crate::support::{Finished, Scene, Server};
+use crate::support::{Scene, Server};
 
 const KEY: &str = ".ssh/id_ed25519_prod";
 const ALL: [&str; 5] = [KEY, ".aws/credentials.bak", ".git-credentials", ".pypirc", ".vault-token"];
@@ -25,12 +25,6 @@ fn opened(evidence: &Evidence) -> BTreeMap<String, u64> {
             event["data"]["count"].as_u64().unwrap();
     }
     all
-}
-
-fn coffer(scene: &Scene, words: &[&str]) -> Finished {
-    let mut command = scene.coffer();
-    command.args(words);
-    finish(command, b"")
 }
 
 /// The arguments of the commands that an event names.
@@ -64,12 +58,12 @@ fn opening_a_decoy_is_evidence_and_changes_nothing() {
     assert_eq!(named(&evidence, event), ["cat", "sh"]);
     evidence.is_complete();
 
-    let log = coffer(&scene, &["log"]).out();
+    let log = scene.finished(&["log"]).out();
     assert!(log.contains(&format!("decoy {} was opened while this ran: cat ", path(&scene, KEY))), "{log}");
-    assert!(coffer(&scene, &["stats"]).out().contains("opened in 1 run"));
-    assert_eq!(coffer(&scene, &["verify"]).code(), Some(0));
-    assert_eq!(coffer(&scene, &["diff"]).out(), "", "no part of the change set");
-    assert!(coffer(&scene, &["promote", "--yes"]).all().contains("nothing"));
+    assert!(scene.finished(&["stats"]).out().contains("opened in 1 run"));
+    assert_eq!(scene.finished(&["verify"]).code(), Some(0));
+    assert_eq!(scene.finished(&["diff"]).out(), "", "no part of the change set");
+    assert!(scene.finished(&["promote", "--yes"]).all().contains("nothing"));
     assert_eq!(scene.tree(), real);
     assert_eq!(std::fs::read(scene.home.join(".ssh/id_ed25519")).unwrap(), secret);
     for decoy in ALL {
@@ -248,7 +242,7 @@ fn switched_off_there_are_none() {
     let evidence = Evidence::of(&scene);
     assert!(evidence.of_kind("tripwire.placed").is_empty() && evidence.of_kind("tripwire.opened").is_empty());
     let planned = || {
-        let plan: Value = serde_json::from_str(&coffer(&scene, &["run", "--dry-run", "--", "true"]).out()).unwrap();
+        let plan: Value = serde_json::from_str(&scene.finished(&["run", "--dry-run", "--", "true"]).out()).unwrap();
         plan["tripwires"].clone()
     };
     assert_eq!(planned(), serde_json::json!(ALL.map(|p| path(&scene, p))));
@@ -261,7 +255,7 @@ fn switched_off_there_are_none() {
     assert_ne!(planned(), Value::Null, "a project does not switch them off");
     write(scene.home.join(".config/cofferdam/policy.toml"));
     assert_eq!(planned(), Value::Null);
-    assert!(coffer(&scene, &["policy", "show"]).out().contains("tripwires are switched off"));
+    assert!(scene.finished(&["policy", "show"]).out().contains("tripwires are switched off"));
 }
 
 /// What is remembered of decoys, and the store they are remembered in, is nowhere inside.

@@ -20,6 +20,22 @@ pub fn with(marker: &str) -> Vec<i32> {
         .collect()
 }
 
+/// The gateway of a run, which was born, among all processes below the one that started it.
+pub fn gateway_below(of: u32) -> Pid {
+    let mut all = vec![of];
+    let mut at = 0;
+    while at < all.len() {
+        let path = format!("/proc/{0}/task/{0}/children", all[at]);
+        let children = fs::read_to_string(path).unwrap_or_default();
+        all.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        at += 1;
+    }
+    let named =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "coffer-gateway\n");
+    let pid = all.into_iter().find(named).expect("a gateway");
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
 /// As [`with`], without our own client and monitor, whose arguments are those of the command as well.
 pub fn inside(marker: &str) -> Vec<i32> {
     let own = env!("CARGO_BIN_EXE_coffer").as_bytes();

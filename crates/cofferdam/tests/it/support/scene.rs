@@ -134,6 +134,13 @@ impl Scene {
         finish(command, b"")
     }
 
+    /// The events of the latest run, of one kind.
+    pub fn events(&self, kind: &str) -> Vec<serde_json::Value> {
+        let all = self.finished(&["log", "--json", "@"]).out();
+        let events = all.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.filter(|event| event["kind"] == kind).collect()
+    }
+
     /// `coffer run -- WORDS…`, to its end.
     pub fn run(&self, words: &[&str]) -> Finished {
         self.finished(&[&["run", "--"], words].concat())

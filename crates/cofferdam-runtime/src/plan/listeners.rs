@@ -26,7 +26,7 @@ pub(super) struct Taken {
     pub(super) listen: Vec<SocketAddr>,
 }
 
-/// For the rules that apply. Most are left out of no plan: beyond [`EnclosurePlan::MOST_LISTENERS`] there is no use.
+/// For the rules that apply; at most [`EnclosurePlan::MOST_LISTENERS`] addresses.
 pub(super) fn of(rules: &[Rule]) -> Taken {
     let mut taken = Taken::default();
     let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];

@@ -139,11 +139,11 @@ fn in_ini(text: &str, keys: &[String]) -> Vec<String> {
 
 /// The texts at keys, in the order of the file's tables.
 fn in_toml(text: &str, keys: &[String]) -> Vec<String> {
-    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
+    let Ok(table) = text.parse::<toml::Table>().map(toml::Value::Table) else { return Vec::new() };
     let mut values = Vec::new();
     for key in keys {
         let names: Vec<&str> = key.split('.').collect();
-        at(&toml::Value::Table(table.clone()), &names, &mut values);
+        at(&table, &names, &mut values);
     }
     values
 }

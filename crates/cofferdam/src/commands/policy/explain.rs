@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
-use cofferdam_policy::{Credential, Explanation, Layer, Layers, Request, Scheme, Target, Use, explain as explained};
+use cofferdam_policy::{
+    Credential, Explanation, Layer, Layers, Policy, Request, Scheme, Target, Use, explain as explained,
+};
 use cofferdam_runtime::plan::resolving;
 
 use super::Read;
@@ -46,9 +48,9 @@ pub fn explain(args: &ExplainArgs, colour: Colour) -> Answer {
     let explanation = explained(&policy, &request);
     let carries: Vec<_> = carried(layers.credentials(), &request).collect();
     // Quietly: what cannot be a rule is not what was asked about.
-    let resolving = resolving(&host, &layers, &mut Vec::new()).and_then(|rules| Ok(layers.policy(Layer { rules })?));
-    let resolves =
-        !explanation.decision.allowed && resolving.is_ok_and(|policy| explained(&policy, &request).decision.allowed);
+    let resolves = !explanation.decision.allowed
+        && resolving(&host, &layers, &mut Vec::new())
+            .is_ok_and(|rules| Policy::new([Layer { rules }]).decide(&request).allowed);
     if args.json {
         output::json(&as_json(&request, &explanation, resolves, &layers, &carries))?;
     } else {

@@ -5,6 +5,7 @@ use cofferdam_core::event::{Event, EventKind, FileChanged, Promotion, Stream, Tr
 
 use crate::Heads;
 use crate::argv::as_typed;
+use crate::model;
 use crate::network;
 use crate::story::{outcome, signal_name};
 use crate::text::{counted, duration, fit, grouped, one_line, size};
@@ -26,6 +27,11 @@ pub const KINDS: &[&str] = &[
     "net.connect",
     "net.denied",
     "http.exchange",
+    "run.agent",
+    "model.request",
+    "model.response",
+    "tool.call",
+    "tool.result",
     "tripwire.placed",
     "tripwire.opened",
     "net.published",
@@ -60,6 +66,11 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::NetConnect(_) => "net.connect",
         EventKind::NetDenied(_) => "net.denied",
         EventKind::HttpExchange(_) => "http.exchange",
+        EventKind::RunAgent(_) => "run.agent",
+        EventKind::ModelRequest(_) => "model.request",
+        EventKind::ModelResponse(_) => "model.response",
+        EventKind::ToolCall(_) => "tool.call",
+        EventKind::ToolResult(_) => "tool.result",
         EventKind::TripwirePlaced { .. } => "tripwire.placed",
         EventKind::TripwireOpened(_) => "tripwire.opened",
         EventKind::NetPublished(_) => "net.published",
@@ -134,6 +145,11 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetConnect(connect) => network::connected(connect),
         EventKind::NetDenied(denied) => network::denied(denied),
         EventKind::HttpExchange(exchange) => network::exchanged(exchange),
+        EventKind::RunAgent(agent) => model::agent(agent),
+        EventKind::ModelRequest(request) => model::asked(request),
+        EventKind::ModelResponse(response) => model::answered(response, heads),
+        EventKind::ToolCall(call) => model::called(call, heads),
+        EventKind::ToolResult(result) => model::told(result, heads),
         EventKind::TripwirePlaced { paths } => {
             paths.iter().map(|path| one_line(&path.0)).collect::<Vec<_>>().join(", ")
         }

@@ -115,6 +115,18 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
                 || text(&exchange.purpose)
                 || [&exchange.sent, &exchange.received].into_iter().filter_map(|body| body.kept.as_ref()).any(blob)
         }
+        EventKind::RunAgent(agent) => text(&agent.name) || pattern.is_match(&agent.path.0),
+        EventKind::ModelRequest(request) => {
+            text(&request.model)
+                || text(&request.provider)
+                || text(&request.host)
+                || request.tools.iter().any(|t| text(t))
+        }
+        EventKind::ModelResponse(response) => {
+            response.error.as_deref().is_some_and(text) || response.text.as_ref().is_some_and(blob)
+        }
+        EventKind::ToolCall(call) => text(&call.name) || call.arguments.as_ref().is_some_and(blob),
+        EventKind::ToolResult(result) => result.content.as_ref().is_some_and(blob),
         EventKind::TripwirePlaced { paths } => paths.iter().any(|path| pattern.is_match(&path.0)),
         EventKind::TripwireOpened(opened) => pattern.is_match(&opened.path.0),
         EventKind::NetPublished(published) => published.addresses.iter().any(|address| text(&address.to_string())),

@@ -15,6 +15,7 @@ mod filter;
 pub mod fuzz;
 mod heads;
 pub mod index;
+mod model;
 pub mod network;
 mod page;
 mod parse;

@@ -2,6 +2,7 @@
 
 mod chain;
 mod credential;
+mod model;
 mod network;
 mod output;
 mod process;
@@ -18,6 +19,7 @@ use crate::{Bytes, RunId, Timestamp};
 
 pub use chain::{BrokenChain, Chain, Chains, Step, is_same};
 pub use credential::{CredentialFetch, CredentialUsed};
+pub use model::{Cost, ModelRequest, ModelResponse, Protocol, RunAgent, ToolCall, ToolResult, Usage};
 pub use network::{Body, HttpExchange, Mediation, NetConnect, NetDenied, NetLookup, NetworkTotals, RuleRef};
 pub use output::{CommandOutput, Source, Stream, TestResult};
 pub use process::{EnvironmentChange, Executable, ExitSource, ProcessExec, ProcessExit, ProcessImage, StreamKind};
@@ -58,6 +60,10 @@ pub enum Link {
     Socket,
     /// By being the same process: its earlier image, its output, its end.
     Process,
+    /// By being of the same exchange: an answer and its request.
+    Exchange,
+    /// By an id that both name.
+    Id,
 }
 
 /// The kind of an event and its data.
@@ -115,6 +121,21 @@ pub enum EventKind {
     /// A request and its answer. Its cause is as that of `net.connect`.
     #[serde(rename = "http.exchange")]
     HttpExchange(Box<HttpExchange>),
+    /// Which known agent the run is of.
+    #[serde(rename = "run.agent")]
+    RunAgent(RunAgent),
+    /// A request to a model leaves.
+    #[serde(rename = "model.request")]
+    ModelRequest(Box<ModelRequest>),
+    /// What came of it.
+    #[serde(rename = "model.response")]
+    ModelResponse(Box<ModelResponse>),
+    /// A model asks its agent to do something.
+    #[serde(rename = "tool.call")]
+    ToolCall(ToolCall),
+    /// What the model was told of it.
+    #[serde(rename = "tool.result")]
+    ToolResult(ToolResult),
     /// Decoys stand in the run's home and are watched. Written before the command starts; without it there are none.
     #[serde(rename = "tripwire.placed")]
     TripwirePlaced {
@@ -321,6 +342,9 @@ pub enum PromptSource {
     Stdin,
     /// As a line typed at the terminal.
     Typed,
+    /// As a turn of the person's in a request to a model, which came in none of the other ways. Its cause is the
+    /// `model.request`, with link `exchange`.
+    Model,
 }
 
 /// Data of the `promotion.*` events.

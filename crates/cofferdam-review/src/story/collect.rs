@@ -92,6 +92,11 @@ impl Collector {
             | EventKind::NetDenied(_)
             | EventKind::HttpExchange(_)
             | EventKind::CredentialUsed(_) => self.network(seq, time, cause, &event.what),
+            EventKind::RunAgent(_)
+            | EventKind::ModelRequest(_)
+            | EventKind::ModelResponse(_)
+            | EventKind::ToolCall(_)
+            | EventKind::ToolResult(_) => self.place(self.owner(cause), 0),
             EventKind::TripwirePlaced { .. } => Place::Top,
             EventKind::TripwireOpened(opened) => {
                 let by = match self.owner(cause) {

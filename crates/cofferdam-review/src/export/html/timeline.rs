@@ -76,6 +76,7 @@ impl Page<'_> {
             PromptSource::Argument => "as an argument",
             PromptSource::Stdin => "on standard input",
             PromptSource::Typed => "typed",
+            PromptSource::Model => "in a request to a model",
         };
         let (shown, left) = self.budget.take(&text, PROMPT);
         let mut line = one_line(shown.lines().next().unwrap_or_default().as_bytes());

@@ -1,0 +1,8 @@
+//! What agents and models say to each other: how each provider is spoken to ([`asked`]), and who decides what of it may
+//! pass ([`judge`]).
+
+pub mod asked;
+pub mod judge;
+
+pub use asked::Asked;
+pub use judge::{Judge, Permit, Ruling};

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::accept::{Destinations, Redirected};
 use crate::error::GatewayError;
 use crate::handle::Handle;
-use crate::http::{Services, Unreachable};
+use crate::http::{Bodies, Services, Unreachable};
 use crate::names::Names;
 use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
@@ -53,6 +53,8 @@ pub struct Gateway {
     servers: Servers,
     /// Who sees requests, in order.
     pub(crate) interceptors: Vec<Box<dyn Interceptor>>,
+    /// Room for bodies that are held as a whole.
+    bodies: Bodies,
     /// Pipes for relayed connections.
     pub(crate) pipes: Pipes,
     connections: Cell<u64>,
@@ -107,6 +109,10 @@ impl Services for Gateway {
 
     fn interceptors(&self) -> &[Box<dyn Interceptor>] {
         &self.interceptors
+    }
+
+    fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     fn leaves(&self) -> &Leaves {
@@ -206,6 +212,7 @@ pub(crate) async fn run(
         leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
         servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
+        bodies: Bodies::default(),
         pipes: Pipes::new(room.lanes),
         connections: Cell::new(settings.before.connections),
         room: Room::new(room.connections),

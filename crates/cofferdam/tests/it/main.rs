@@ -13,6 +13,7 @@ mod clients;
 mod corpus;
 mod credentials;
 mod diff;
+mod editors;
 mod evidence;
 mod execs;
 mod execs_traced;

@@ -170,8 +170,13 @@ impl Passing {
                     id
                 }
             };
-            let what =
-                ToolCall { request: pending.number, id, name: call.name, bytes: call.arguments.bytes(), arguments: None };
+            let what = ToolCall {
+                request: pending.number,
+                id,
+                name: call.name,
+                bytes: call.arguments.bytes(),
+                arguments: None,
+            };
             let arguments = (!arguments.is_empty()).then(|| Bytes::copy_from_slice(arguments));
             pending.records.record(EventKind::ToolCall(what), arguments);
         }

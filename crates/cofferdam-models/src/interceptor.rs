@@ -187,7 +187,9 @@ impl Reading {
         let path = match model {
             Some(model) if heard.model_at.is_none() => {
                 let path = with_model(head.uri.path(), &heard.model, model);
-                Some(path.ok_or_else(|| Refusal::new("route", "the request names its model in a way that cannot be changed"))?)
+                Some(path.ok_or_else(|| {
+                    Refusal::new("route", "the request names its model in a way that cannot be changed")
+                })?)
             }
             _ => None,
         };
@@ -218,7 +220,8 @@ impl Reading {
         let state = &mut *self.shared.state.borrow_mut();
         state.requests += 1;
         let number = state.requests;
-        let new: Vec<_> = heard.messages.iter().filter(|message| state.messages.add(state.messages.of_message(message))).collect();
+        let new: Vec<_> =
+            heard.messages.iter().filter(|message| state.messages.add(state.messages.of_message(message))).collect();
         let removed = heard.names().filter(|name| without.iter().any(|out| out == name));
         records.record(
             EventKind::ModelRequest(Box::new(ModelRequest {
@@ -308,7 +311,8 @@ fn decoded(head: &request::Parts, body: &Bytes) -> Result<Bytes, Refusal> {
     }
     let all = Rc::default();
     let Some(mut decoding) = Decoding::of(&head.headers, Collect(Rc::clone(&all))) else {
-        let detail = "the body of a request to a model is encoded in a way that cannot be read (gzip, deflate and zstd can)";
+        let detail =
+            "the body of a request to a model is encoded in a way that cannot be read (gzip, deflate and zstd can)";
         return Err(Refusal::new("encoding", detail));
     };
     decoding.push(body.clone())?;

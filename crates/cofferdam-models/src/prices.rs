@@ -110,7 +110,9 @@ mod tests {
     fn what_is_shipped_reads_and_is_dated() {
         let prices = Prices::shipped().unwrap();
         assert_eq!(prices.day.len(), 10);
-        assert!(prices.model.iter().all(|price| price.source.as_deref().is_some_and(|url| url.starts_with("https://"))));
+        assert!(
+            prices.model.iter().all(|price| price.source.as_deref().is_some_and(|url| url.starts_with("https://")))
+        );
         let again: Prices = serde_json::from_str(&serde_json::to_string(&prices).unwrap()).unwrap();
         assert_eq!(again, prices);
         let usage = Usage { input: 1_000_000, output: 1_000_000, ..Usage::default() };
@@ -125,7 +127,8 @@ mod tests {
                      [[model]]\nnames = [\"*\"]\ninput = \"0\"\noutput = \"0\"\n";
         let prices = Prices::parse(table).unwrap();
         let cost = |model: &str, usage: Usage| prices.cost(model, &usage).unwrap().micro_usd;
-        let one = |input, cached, cache_written, output, reasoning| Usage { input, cached, cache_written, output, reasoning };
+        let one =
+            |input, cached, cache_written, output, reasoning| Usage { input, cached, cache_written, output, reasoning };
         assert_eq!(cost("a-1", one(1, 0, 0, 0, 0)), 3);
         assert_eq!(cost("b", one(0, 1, 0, 0, 0)), 1, "0.3 millionths");
         assert_eq!(cost("a-1", one(0, 0, 1, 0, 0)), 3, "as input");

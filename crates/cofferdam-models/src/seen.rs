@@ -89,7 +89,9 @@ mod tests {
     fn marks_of_caches_count_for_nothing() {
         let seen = Seen::default();
         let with = |mark: &str| {
-            let text = format!(r#"{{"role":"user","content":[{{"type":"text","text":"a"{mark}}},{{"type":"text","text":"b"}}]}}"#);
+            let text = format!(
+                r#"{{"role":"user","content":[{{"type":"text","text":"a"{mark}}},{{"type":"text","text":"b"}}]}}"#
+            );
             seen.of_message(raw(&text))
         };
         let one = with(r#","cache_control":{"type":"ephemeral"}"#);

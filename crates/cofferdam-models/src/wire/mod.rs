@@ -91,8 +91,22 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
 
 /// The members of a request that decide what it is: where one of them stands twice, nobody knows what the server sees.
 pub(crate) const TELLING: &[&str] = &[
-    "model", "messages", "input", "contents", "tools", "functions", "toolConfig", "tool_config", "stream", "max_tokens",
-    "max_completion_tokens", "max_output_tokens", "generationConfig", "generation_config", "inferenceConfig", "request",
+    "model",
+    "messages",
+    "input",
+    "contents",
+    "tools",
+    "functions",
+    "toolConfig",
+    "tool_config",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "generationConfig",
+    "generation_config",
+    "inferenceConfig",
+    "request",
 ];
 
 /// The parts of a message.

@@ -47,7 +47,8 @@ impl Reader {
         let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
         let plain = encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoding = if plain { None } else { Decoding::of(&head.headers, Shared(Rc::clone(&cut))) };
-        let unread = (!plain && decoding.is_none()).then(|| "the answer is encoded in a way that is not read".to_owned());
+        let unread =
+            (!plain && decoding.is_none()).then(|| "the answer is encoded in a way that is not read".to_owned());
         Reader { cut, decoding, unread }
     }
 
@@ -120,7 +121,8 @@ fn error(body: &[u8]) -> String {
         let inner = object.object(&["error"]);
         let message = inner.as_ref().and_then(|inner| inner.text(&["message"]));
         let kind = inner.as_ref().and_then(|inner| inner.text(&["type", "status", "code"]));
-        let message = message.or_else(|| object.text(&["error"])).or_else(|| object.text(&["message", "Message", "detail"]))?;
+        let message =
+            message.or_else(|| object.text(&["error"])).or_else(|| object.text(&["message", "Message", "detail"]))?;
         Some(match kind {
             Some(kind) => format!("{kind}: {message}"),
             None => message.into_owned(),

@@ -10,7 +10,13 @@ use super::json::place;
 
 /// The body in pieces, with the model replaced, where another one is given, and without these tools; `None` where nothing
 /// of it changes.
-pub(crate) fn rewritten(body: &Bytes, text: &str, heard: &Heard<'_>, model: Option<&str>, without: &[String]) -> Option<Vec<Bytes>> {
+pub(crate) fn rewritten(
+    body: &Bytes,
+    text: &str,
+    heard: &Heard<'_>,
+    model: Option<&str>,
+    without: &[String],
+) -> Option<Vec<Bytes>> {
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     if let (Some(model), Some(at)) = (model, heard.model_at) {
         edits.push((place(text, at.get()), serde_json::Value::from(model).to_string()));
@@ -72,7 +78,8 @@ fn comma(text: &str) -> usize {
 /// Where the name of the member begins whose value begins there.
 fn name_of(text: &str, value: usize) -> usize {
     let bytes = text.as_bytes();
-    let mut start = text[..value].trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ':').len().saturating_sub(1);
+    let mut start =
+        text[..value].trim_end_matches(|c: char| c.is_ascii_whitespace() || c == ':').len().saturating_sub(1);
     // Within the name: back to a quote before which no odd number of backslashes stands.
     while start > 0 {
         start -= 1;
@@ -114,7 +121,8 @@ mod tests {
     fn where_no_tool_is_left_nothing_speaks_of_tools() {
         let body = r#"{"tools":[{"name":"A"}],"model":"m","messages":[],"tool_choice":{"type":"tool","name":"A"}}"#;
         assert_eq!(changed(body, None, &["A"]).unwrap(), r#"{"model":"m","messages":[]}"#);
-        let body = r#"{"model":"m","messages":[], "tool\"_choice":1,"tools" : [{"name":"A"}] , "tool_choice":{"name":"A"} }"#;
+        let body =
+            r#"{"model":"m","messages":[], "tool\"_choice":1,"tools" : [{"name":"A"}] , "tool_choice":{"name":"A"} }"#;
         let left = changed(body, None, &["A"]).unwrap();
         let left: serde_json::Value = serde_json::from_str(&left).unwrap();
         assert_eq!(left, serde_json::json!({"model": "m", "messages": [], "tool\"_choice": 1}));

@@ -159,9 +159,19 @@ mod tests {
             ("/v1/messages", AnthropicMessages, None, None),
             ("/anthropic/v1//messages/", AnthropicMessages, None, None),
             ("/v1/%6Dessages", AnthropicMessages, None, None),
-            ("/model/anthropic.claude-x-v1%3A0/invoke", AnthropicMessages, Some("anthropic.claude-x-v1:0"), Some(false)),
+            (
+                "/model/anthropic.claude-x-v1%3A0/invoke",
+                AnthropicMessages,
+                Some("anthropic.claude-x-v1:0"),
+                Some(false),
+            ),
             ("/model/a.b/invoke-with-response-stream", AnthropicMessages, Some("a.b"), Some(true)),
-            ("/v1/projects/p/locations/l/publishers/anthropic/models/c@1:streamRawPredict", AnthropicMessages, Some("c@1"), Some(true)),
+            (
+                "/v1/projects/p/locations/l/publishers/anthropic/models/c@1:streamRawPredict",
+                AnthropicMessages,
+                Some("c@1"),
+                Some(true),
+            ),
             ("/v1/responses", OpenaiResponses, None, None),
             ("/backend-api/codex/responses", OpenaiResponses, None, None),
             ("/v1/responses/compact", OpenaiResponses, None, None),
@@ -179,8 +189,18 @@ mod tests {
     #[test]
     fn what_asks_no_model_to_write_is_none() {
         for path in [
-            "/", "", "/v1/messages/count_tokens", "/v1/messages/batches", "/v1/models", "/v1/embeddings", "/v1/responses/r_1",
-            "/v1/chat", "/v1beta/models/g:countTokens", "/v1beta/models/g:embedContent", "/v1/completions/chat", "/xmessages",
+            "/",
+            "",
+            "/v1/messages/count_tokens",
+            "/v1/messages/batches",
+            "/v1/models",
+            "/v1/embeddings",
+            "/v1/responses/r_1",
+            "/v1/chat",
+            "/v1beta/models/g:countTokens",
+            "/v1beta/models/g:embedContent",
+            "/v1/completions/chat",
+            "/xmessages",
         ] {
             assert_eq!(asked(path), None, "{path}");
         }
@@ -193,7 +213,10 @@ mod tests {
         assert_eq!(provider("api.anthropic.com", "/v1/messages"), "anthropic");
         assert_eq!(provider("evilanthropic.com", "/v1/messages"), "evilanthropic.com");
         assert_eq!(provider("r.openai.azure.com", "/openai/deployments/d/chat/completions"), "azure.ai.openai");
-        assert_eq!(provider("us-east5-aiplatform.googleapis.com", "/x/publishers/g/models/m:rawPredict"), "gcp.vertex_ai");
+        assert_eq!(
+            provider("us-east5-aiplatform.googleapis.com", "/x/publishers/g/models/m:rawPredict"),
+            "gcp.vertex_ai"
+        );
         assert_eq!(provider("bedrock-runtime.eu-west-1.amazonaws.com", "/model/m/converse"), "aws.bedrock");
         assert_eq!(provider("localhost", "/model/m/converse"), "aws.bedrock");
         assert_eq!(provider("host.cofferdam", "/v1/messages"), "host.cofferdam");

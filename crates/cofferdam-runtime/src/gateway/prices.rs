@@ -52,7 +52,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("prices.toml");
         assert_eq!(read(&path).unwrap(), Prices::shipped().unwrap());
-        std::fs::write(&path, "day = \"2026-01-01\"\n[[model]]\nnames = [\"mine\"]\ninput = \"1\"\noutput = \"2\"\n").unwrap();
+        std::fs::write(&path, "day = \"2026-01-01\"\n[[model]]\nnames = [\"mine\"]\ninput = \"1\"\noutput = \"2\"\n")
+            .unwrap();
         let usage = Usage { input: 2, output: 1, ..Usage::default() };
         let prices = read(&path).unwrap();
         assert_eq!(prices.cost("mine", &usage).unwrap().micro_usd, 4);

@@ -5,6 +5,7 @@
 
 mod argv;
 pub mod blame;
+pub mod causes;
 pub mod document;
 mod error;
 mod event_line;

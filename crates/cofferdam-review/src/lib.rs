@@ -6,6 +6,7 @@
 mod argv;
 pub mod blame;
 pub mod causes;
+pub mod claims;
 pub mod document;
 mod error;
 mod event_line;

@@ -7,9 +7,9 @@ use cofferdam_core::Bytes;
 use cofferdam_core::change::Entry as Side;
 use cofferdam_core::event::{BlobRef, Event, EventKind, FileChanged, is_same};
 
-use crate::Result;
 use crate::story::{Collector, Command, Story};
 use crate::testrun::runs_tests;
+use crate::{Result, argv, shell};
 
 /// Most paths, and most of other things.
 const MOST: usize = 100_000;
@@ -80,7 +80,7 @@ impl Facts {
     fn take(&mut self, _: &Collector, event: &Event) {
         match &event.what {
             EventKind::FileChanged(change) => self.changed(event.seq, change),
-            EventKind::ProcessExec(exec) if self.testers.len() < MOST && runs_tests(&exec.argv) => {
+            EventKind::ProcessExec(exec) if self.testers.len() < MOST && tests(&exec.argv) => {
                 self.testers.insert(event.seq);
             }
             EventKind::ModelRequest(request) => drop(self.models.insert(request.host.clone())),
@@ -149,6 +149,13 @@ impl Facts {
             (None, _) => Place::Untouched,
         }
     }
+}
+
+/// Whether a command tests by its arguments, those of a shell's script among them.
+fn tests(argv: &[Bytes]) -> bool {
+    let words = |words: &Vec<String>| words.iter().map(|word| Bytes::from(word.as_str())).collect::<Vec<_>>();
+    let script = || argv::texts(argv).into_iter().next().unwrap_or_default();
+    runs_tests(argv) || shell::simple_commands(&script()).commands.iter().any(|command| runs_tests(&words(command)))
 }
 
 /// What a name of a path leads to.

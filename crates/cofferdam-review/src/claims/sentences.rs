@@ -23,7 +23,9 @@ pub(super) struct Sentence {
 impl Sentence {
     pub(super) fn new(text: &str) -> Sentence {
         let low = text.to_lowercase();
-        let hypothetical = low.trim_end().ends_with('?') || HYPOTHETICAL.iter().any(|words| has_words(&low, words));
+        let hypothetical = low.trim_end().ends_with('?')
+            || low.starts_with("to ")
+            || HYPOTHETICAL.iter().any(|words| has_words(&low, words));
         Sentence { text: text.to_owned(), low, hypothetical }
     }
 
@@ -54,8 +56,6 @@ const HYPOTHETICAL: &[&str] = &[
     "needs to",
     "want to",
     "if you",
-    "to run",
-    "to verify",
     "recommend",
     "suggest",
     "consider",

@@ -110,7 +110,9 @@ impl Tested<'_> {
 }
 
 fn tested(facts: &Facts) -> Vec<Tested<'_>> {
-    let of = |command: &'_ Command| !command.tests.is_empty() || facts.testers.contains(&command.seq);
+    let of = |command: &'_ Command| {
+        !command.tests.is_empty() || [command.seq, command.image].iter().any(|seq| facts.testers.contains(seq))
+    };
     facts
         .commands()
         .filter(|command| of(command))

@@ -48,8 +48,10 @@ pub(super) fn plain(at: usize, item: &Item, entries: &[Entry], width: usize, pro
     }
     let Some(command) = shown.command() else { return details };
     if let Some(call) = &command.asked {
-        let (text, bad) = model::asked(call);
-        add(if bad { 1 } else { 5 }, text, if bad { Style::Bad } else { Style::Dim });
+        for text in model::otherwise(call) {
+            add(1, text, Style::Bad);
+        }
+        add(6, model::asked(call), Style::Dim);
     }
     if let Some(text) = failing(command) {
         add(1, text, Style::Bad);

@@ -231,6 +231,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
             Entry::Answer(_) => answers += 1,
             Entry::Call(call) => {
                 calls += 1;
+                *names.entry(call.tool.clone()).or_default() += 1;
                 failed += u64::from(call.told.as_ref().is_some_and(|told| told.error));
                 files += call.changed.len() as u64;
             }
@@ -262,7 +263,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
         [(failed, " failed"), (tests, " tested")].map(|(n, what)| (n > 0).then(|| format!("{}{what}", grouped(n))));
     parts.extend(of_commands.into_iter().flatten());
     if calls > 0 {
-        parts.push(counted(calls, "other tool call"));
+        parts.push(counted(calls, "tool call"));
     }
     if answers > 0 {
         parts.push(counted(answers, "answer"));
@@ -281,7 +282,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     }
     let looked = if boring { "looked around: " } else { "" };
     let (first, last) = (some.first().map_or(0, Entry::seq), some.last().map_or(0, Entry::seq));
-    let tally = if commands > 0 { format!(": {}", mixed_tally(&names, &failing)) } else { String::new() };
+    let tally = if commands + calls > 0 { format!(": {}", mixed_tally(&names, &failing)) } else { String::new() };
     let text = format!("{looked}{} ({first}–{last}){tally}", parts.join(", "));
     Line {
         mark: "…".to_owned(),

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use cofferdam_core::event::Usage;
+
 use super::Story;
 use super::lines::{Line, Style, tally};
 use crate::causes::{Call, Comparison, How, Kind, Spent};
-use crate::model::{price, tokens};
+use crate::model::price;
 use crate::text::{counted, fit, grouped, one_line, size};
 
 /// The line of a call that no command is known for.
@@ -25,8 +27,18 @@ pub(super) fn main(call: &Call, line: &mut Line) {
     }
 }
 
-/// What is said below a command that a model asked for, and whether that is bad.
-pub(super) fn asked(call: &Call) -> (String, bool) {
+/// What is said below a command that a model asked for where it was told otherwise.
+pub(super) fn otherwise(call: &Call) -> Vec<String> {
+    let (Some(at), Some(Comparison::Differs { told, printed })) = (&call.told, &call.printed) else {
+        return Vec::new();
+    };
+    let said = format!("the model was TOLD OTHERWISE ({}): “{told}”", at.seq);
+    let there = printed.as_ref().map(|line| format!("  where it has “{line}”"));
+    [Some(said), there].into_iter().flatten().collect()
+}
+
+/// What else is said below a command that a model asked for.
+pub(super) fn asked(call: &Call) -> String {
     let ran = call.ran.first();
     let how = ran.map_or(How::Window, |ran| ran.how);
     // What is known by the arguments is known.
@@ -36,21 +48,17 @@ pub(super) fn asked(call: &Call) -> (String, bool) {
         (how, true) => format!(", linked by {}, others could be meant", how.word()),
     };
     let by = format!("asked {} ({}{how})", call.tool, call.seq);
-    let Some(told) = &call.told else { return (format!("{by} · the model was told nothing"), false) };
+    let Some(told) = &call.told else { return format!("{by} · the model was told nothing") };
     let at = told.seq;
     match &call.printed {
-        None => (format!("{by} · told {} ({at})", size(told.bytes)), false),
-        Some(Comparison::Same) => (format!("{by} · told the same ({at})"), false),
-        Some(Comparison::Shortened { left_out: 0 }) => (format!("{by} · told part of it ({at})"), false),
+        None => format!("{by} · told {} ({at})", size(told.bytes)),
+        Some(Comparison::Same) => format!("{by} · told the same ({at})"),
+        Some(Comparison::Shortened { left_out: 0 }) => format!("{by} · told part of it ({at})"),
         Some(Comparison::Shortened { left_out }) => {
-            (format!("{by} · told all but {} ({at})", counted(*left_out, "line")), false)
+            format!("{by} · told all but {} ({at})", counted(*left_out, "line"))
         }
-        Some(Comparison::Differs { told, printed }) => {
-            let there =
-                printed.as_ref().map_or(String::new(), |line| format!(", where it printed “{}”", fit(line, 60)));
-            (format!("the model was TOLD OTHERWISE ({at}): “{}”{there}", fit(told, 70)), true)
-        }
-        Some(Comparison::Unknown { why }) => (format!("{by} · told {} ({at}): {why}", size(told.bytes)), false),
+        Some(Comparison::Differs { .. }) => by,
+        Some(Comparison::Unknown { why }) => format!("{by} · told {} ({at}): {why}", size(told.bytes)),
     }
 }
 
@@ -78,39 +86,53 @@ pub(super) fn spent(spent: &Spent) -> Option<String> {
     if spent.requests == 0 {
         return None;
     }
-    let mut parts = vec![counted(spent.requests, "request")];
+    Some([vec![counted(spent.requests, "request")], figures(spent)].concat().join(", "))
+}
+
+/// What they cost.
+fn figures(spent: &Spent) -> Vec<String> {
+    let mut parts = Vec::new();
     if spent.failed > 0 {
         parts.push(format!("{} failed", grouped(spent.failed)));
-    }
-    if spent.usage.total() > 0 {
-        parts.push(tokens(&spent.usage));
     }
     if spent.micro_usd > 0 {
         let least = if spent.unpriced > 0 { "at least " } else { "" };
         parts.push(format!("{least}{}", price(spent.micro_usd)));
     }
-    Some(parts.join(", "))
+    if spent.usage.total() > 0 {
+        // How much of it came from a cache is told of each answer.
+        let Usage { input, cached, cache_written, output, reasoning } = spent.usage;
+        let read = input.saturating_add(cached).saturating_add(cache_written);
+        parts.push(format!("{} → {} tokens", grouped(read), grouped(output.saturating_add(reasoning))));
+    }
+    parts
 }
 
 /// The line of the header about models.
 pub(super) fn header(story: &Story) -> Option<Line> {
-    let spent = spent(&story.spent)?;
+    if story.spent.requests == 0 {
+        return None;
+    }
+    let figures: String = figures(&story.spent).into_iter().map(|figure| format!(", {figure}")).collect();
     let mut models: BTreeMap<String, u64> = BTreeMap::new();
     for answer in &story.answers {
         if models.len() < 16 || models.contains_key(&answer.model) {
             *models.entry(answer.model.clone()).or_default() += 1;
         }
     }
+    let to = match models.len() {
+        1 => models.into_keys().collect(),
+        _ => tally(&models, 2),
+    };
     let calls = story.calls.len() as u64;
     let differ = story.calls.iter().filter(|call| call.differs()).count() as u64;
     let nothing = story.calls.iter().filter(|call| call.kind == Kind::Command && call.ran_nothing()).count() as u64;
-    let mut parts = vec![tally(&models, 3), spent, counted(calls, "tool call")];
-    if nothing > 0 {
-        parts.push(format!("{} without a command that is known", grouped(nothing)));
-    }
-    if differ > 0 {
-        parts.push(format!("{} told otherwise than printed", grouped(differ)));
-    }
+    let told = if differ > 0 { format!(", {} TOLD OTHERWISE", grouped(differ)) } else { String::new() };
+    let nothing = if nothing > 0 { format!(", {} with no command known", grouped(nothing)) } else { String::new() };
+    let mut parts = vec![
+        format!("{}{told}{nothing}", counted(calls, "tool call")),
+        format!("{} to {}{figures}", counted(story.spent.requests, "request"), to),
+    ];
     if story.unkept > 0 {
         parts.push(format!("{} more calls and answers", grouped(story.unkept)));
     }

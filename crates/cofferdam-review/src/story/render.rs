@@ -240,7 +240,7 @@ fn print(lines: &[Line], digits: usize, layout: &Layout<'_>) -> String {
     let mut out = String::new();
     for line in lines {
         let mut text = String::new();
-        if !line.mark.is_empty() || line.depth > 0 || line.text.starts_with('»') {
+        if !line.mark.is_empty() || line.depth > 0 || line.text.starts_with(['»', '«']) {
             text = format!("{:>digits$}  {}", line.mark, "  ".repeat(line.depth));
         }
         let start = columns(&text);

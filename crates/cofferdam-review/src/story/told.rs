@@ -70,6 +70,10 @@ fn spend(story: &mut Story) {
         .iter_mut()
         .filter_map(|entry| if let Entry::Prompt(said) = entry { Some(said) } else { None })
         .collect();
+    // Of the only one the header says it.
+    if prompts.len() < 2 {
+        return;
+    }
     for at in 0..prompts.len() {
         let until = prompts.get(at + 1).map_or(u64::MAX, |next| next.seq);
         let mut spent = Spent::default();

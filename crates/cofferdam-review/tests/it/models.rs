@@ -150,7 +150,7 @@ fn calls_that_cannot_be_told_apart_are_said_to_be() {
     let calls = calls(&s, dir.path());
     let links = |n: usize| calls[n].ran.iter().map(|ran| (ran.how, ran.ambiguous)).collect::<Vec<_>>();
     assert_eq!(links(0), [(How::Argv, true)]);
-    assert_eq!(links(1), [(How::Argv, false)], "what is left is the other's");
+    assert_eq!(links(1), [(How::Argv, true)]);
     assert_ne!(calls[0].ran[0].seq, calls[1].ran[0].seq);
     assert_eq!(links(2), [(How::Window, false)]);
     assert_eq!(links(3), [(How::Window, true); 2]);
@@ -214,7 +214,13 @@ fn edits_are_linked_by_content_path_and_time() {
     s.told(shell, b"", false);
     s.end(0);
     let calls = calls(&s, dir.path());
-    let how = |n: usize| calls[n].changed.iter().map(|c| (String::from_utf8_lossy(&c.path.0).into_owned(), c.how, c.ambiguous)).collect::<Vec<_>>();
+    let how = |n: usize| {
+        calls[n]
+            .changed
+            .iter()
+            .map(|c| (String::from_utf8_lossy(&c.path.0).into_owned(), c.how, c.ambiguous))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(how(0), [("new/a.rs".to_owned(), How::Content, false)]);
     assert_eq!(how(1), [("b.rs".to_owned(), How::Path, false)]);
     assert_eq!(how(2), [("c.txt".to_owned(), How::Window, false)]);
@@ -229,7 +235,7 @@ fn hostile(evidence: &Path) -> Session {
     for (n, text) in HOSTILE.iter().copied().chain([giant.as_str()]).enumerate() {
         s.ask(Some(text));
         let call = s.call(text, text, &json!({"command": format!("echo {text}"), text: text}));
-        let c = s.exec(Some(agent), &["sh", "-c", &format!("echo {text}")[..text.floor_char_boundary(4000)]]);
+        let c = s.exec(Some(agent), &["sh", "-c", &format!("echo {}", &text[..text.floor_char_boundary(4000)])]);
         s.output(c, Stream::Stdout, format!("{text}\n").as_bytes());
         s.exit(c, 0);
         s.told(call, [b"\xff\xfe", text.as_bytes()].concat().as_slice(), n % 2 == 0);

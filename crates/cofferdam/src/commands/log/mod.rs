@@ -1,11 +1,14 @@
 //! `coffer log`.
 
+mod calls;
+mod claims;
 mod command;
 mod events;
 mod follow;
 mod search;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
@@ -31,7 +34,7 @@ const WIDTH: usize = 100;
     after_help = "The numbers in the first column are those of the log's events. What is folded is counted where it \
     stands. Nothing here is verified: coffer verify does that.\n\
     Examples:\n  coffer log\n  coffer log k7m2 --command 41 --output\n  coffer log --kind test.result,prompt\n  \
-    coffer log --grep 'error\\[E' --since 10m\n  coffer log --search 'flaky test'"
+    coffer log --grep 'error\\[E' --since 10m\n  coffer log --search 'flaky test'\n  coffer log --claims"
 )]
 pub struct LogArgs {
     /// The run (default: the latest here)
@@ -70,10 +73,19 @@ pub struct LogArgs {
     /// Search commands, outputs, prompts, paths, tests, hosts and URLs of all runs
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["command", "proof", "all", "kind", "grep"])]
     search: Option<String>,
+    /// List what models asked for, what came of each call, and what the model was told
+    #[arg(long, group = "reading", conflicts_with_all = OTHERS)]
+    calls: bool,
+    /// Check what the agent says that it did against the record
+    #[arg(long, group = "reading", conflicts_with_all = OTHERS)]
+    claims: bool,
     /// Do not use a pager
     #[arg(long)]
     no_pager: bool,
 }
+
+/// What picks events, which readings of the whole run do not.
+const OTHERS: [&str; 9] = ["command", "proof", "search", "all", "kind", "grep", "since", "follow", "output"];
 
 fn at_least_twenty(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -117,6 +129,10 @@ pub fn log(args: &LogArgs, colour: Colour) -> Answer {
             &command::Form { json: args.json, output: args.output, terminal, width: width() },
             &mut out,
         )
+    } else if args.calls {
+        calls::calls(&Story::read(&evidence)?, args.json, width(), &mut out)
+    } else if args.claims {
+        told_claims(&evidence, args, colour, &mut out)
     } else if args.json || is_flat(args) {
         let filter = filter(args, run)?;
         events::events(&evidence, &filter, args.json, terminal, width(), &mut out)
@@ -199,6 +215,13 @@ fn story(args: &LogArgs, run: &Run, colour: Colour, out: &mut impl Write) -> Res
         live: run.record.ended.is_none() && run.is_live().map_err(Failure::new)?,
     };
     Ok(out.write_all(story.render(&Heads::open(&evidence)?, &layout).as_bytes())?)
+}
+
+fn told_claims(evidence: &Path, args: &LogArgs, colour: Colour, out: &mut impl Write) -> Result<(), Printing> {
+    let Some(found) = cofferdam_review::claims::claims(evidence, None)? else {
+        return Err(Failure::new("the record has no message of the agent's that claims anything").into());
+    };
+    claims::claims(&found, args.json, colour.stdout(), width(), out)
 }
 
 const THEME: Theme = Theme {

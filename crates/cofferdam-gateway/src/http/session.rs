@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
-use cofferdam_exchange::Refusal;
+use bytes::Bytes;
+use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::heads;
+use super::meter::memory;
 use super::services::Services;
 use super::stream::Traffic;
 use crate::wire::PACKET;
@@ -54,11 +56,12 @@ struct Noted {
     error: Option<String>,
 }
 
-/// Something to say, in order. A request's permit returns when it was said.
-struct Item {
-    say: Say,
-    files: Vec<OwnedFd>,
-    _permit: Option<OwnedSemaphorePermit>,
+/// What is done in order.
+enum Item {
+    /// Something is said. A request's permit returns when it was.
+    Say { say: Say, files: Vec<OwnedFd>, text: Option<Bytes>, _permit: Option<OwnedSemaphorePermit> },
+    /// Whoever waits for it learns that all before was said.
+    Tell(oneshot::Sender<()>),
 }
 
 impl Session {
@@ -138,7 +141,11 @@ impl Session {
 
     /// Queues something to say.
     pub(crate) fn record(&self, say: Say, files: Vec<OwnedFd>, permit: Option<OwnedSemaphorePermit>) {
-        if self.queue.send(Item { say, files, _permit: permit }).is_err() {
+        self.queue(Item::Say { say, files, text: None, _permit: permit });
+    }
+
+    fn queue(&self, item: Item) {
+        if self.queue.send(item).is_err() {
             // The monitor is gone; `drain` has said so when it ended.
             self.broken.notify_one();
         }
@@ -201,11 +208,46 @@ impl Session {
     }
 }
 
+impl Records for Session {
+    fn record(&self, what: EventKind, text: Option<Bytes>) {
+        let kept = crate::Kept { text: text.is_some(), ..crate::Kept::default() };
+        let say = Say::Record { owner: self.connection.owner, kept, what: Box::new(what) };
+        self.queue(Item::Say { say, files: Vec::new(), text, _permit: None });
+    }
+
+    fn turn(&self, request: u64, bytes: u64, text: Bytes) {
+        let say = Say::Turn { request, bytes };
+        self.queue(Item::Say { say, files: Vec::new(), text: Some(text), _permit: None });
+    }
+
+    fn settled(&self) -> Waiting<'_, Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        self.queue(Item::Tell(tell));
+        Box::pin(async { told.await.map_err(|_| "the monitor is gone".to_owned()) })
+    }
+}
+
 /// Says what is queued until the session ends.
 async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<Item>, broken: Rc<Notify>) {
-    while let Some(mut item) = items.recv().await {
-        shrink(&mut item.say);
-        if services.say(&item.say, &item.files).await.is_err() {
+    while let Some(item) = items.recv().await {
+        let (mut say, mut files, text, _permit) = match item {
+            Item::Say { say, files, text, _permit } => (say, files, text, _permit),
+            Item::Tell(tell) => {
+                // Who does not wait any more needs no answer.
+                let _ = tell.send(());
+                continue;
+            }
+        };
+        shrink(&mut say);
+        // A text becomes a file only now: descriptors are few.
+        let said = match text.map(|text| memory(&text)).transpose() {
+            Ok(file) => {
+                files.extend(file);
+                services.say(&say, &files).await
+            }
+            Err(error) => Err(error),
+        };
+        if said.is_err() {
             // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
             broken.notify_one();
             return;

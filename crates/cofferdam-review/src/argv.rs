@@ -171,6 +171,11 @@ pub(crate) fn texts(argv: &[Bytes]) -> Vec<String> {
     vec![words.iter().map(|word| text::quoted(word)).collect::<Vec<_>>().join(" ")]
 }
 
+/// Whether a word is likely a pattern, not a path.
+pub(crate) fn is_pattern(word: &str) -> bool {
+    word.contains(['\\', '^', '$', '(', ')', '|', '+', '=', ' ']) || word.contains(".*")
+}
+
 /// Arguments as they would be typed, nothing taken off, shortened.
 pub(crate) fn as_typed(argv: &[Bytes]) -> String {
     let words: Vec<String> = bounded(argv).iter().map(|word| text::quoted(word)).collect();

@@ -164,6 +164,7 @@ impl Linker {
             tool: fit(&one_line(call.name.as_bytes()), 60),
             kind,
             text,
+            arguments: call.arguments.clone(),
             names: names.clone(),
             ..Call::default()
         });

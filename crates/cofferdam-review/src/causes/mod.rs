@@ -112,6 +112,9 @@ pub struct Call {
     pub kind: Kind,
     /// What it asks for, safe for a terminal, shortened.
     pub text: String,
+    /// Its arguments as the model wrote them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<BlobRef>,
     /// The paths that it names, relative to the project where they lie in it; of what it fetches, the address.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Bytes>,

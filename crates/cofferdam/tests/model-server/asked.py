@@ -16,6 +16,8 @@ class Asked:
     # What the person said, and what tools answered, oldest first.
     prompts: list = field(default_factory=list)
     results: list = field(default_factory=list)
+    # The JSON schema that the answer must have, where the request says one.
+    schema: dict | None = None
     # The size of the prompt in characters, from which tokens are estimated.
     size: int = 0
 

@@ -21,6 +21,7 @@ def read(path, body):
     asked = Asked(NAME, "answer", body.get("model", ""), bool(body.get("stream")), size=len(json.dumps(body)))
     asked.counted = not asked.stream or bool((body.get("stream_options") or {}).get("include_usage"))
     asked.tools = [tool.get("function", {}).get("name") for tool in body.get("tools") or []]
+    asked.schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema")
     for message in body.get("messages", []):
         if message.get("role") == "user":
             asked.prompts += texts(message.get("content"), "text")

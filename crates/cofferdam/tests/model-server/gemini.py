@@ -24,6 +24,8 @@ def read(path, body):
                   size=len(json.dumps(body)))
     for tool in body.get("tools") or []:
         asked.tools += [one.get("name") for one in tool.get("functionDeclarations", [])]
+    config = body.get("generationConfig") or {}
+    asked.schema = config.get("responseJsonSchema") or config.get("responseSchema")
     for content in body.get("contents", []):
         parts = content.get("parts", [])
         if content.get("role") == "user":

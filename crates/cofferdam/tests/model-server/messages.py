@@ -26,6 +26,7 @@ def fill(asked, body):
     """Tools, prompts and results of a body, which Bedrock carries too."""
     asked.tools = [tool.get("name") for tool in body.get("tools", [])]
     asked.size = len(json.dumps(body))
+    asked.schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
     for message in body.get("messages", []):
         content = message.get("content")
         if message.get("role") == "user":

@@ -17,6 +17,7 @@ def read(path, body):
         return None
     asked = Asked(NAME, "answer", body.get("model", ""), bool(body.get("stream")), size=len(json.dumps(body)))
     asked.tools = [tool.get("name") or tool.get("type") for tool in body.get("tools") or []]
+    asked.schema = ((body.get("text") or {}).get("format") or {}).get("schema")
     given = body.get("input")
     if isinstance(given, str):
         asked.prompts.append(given)

@@ -1,7 +1,8 @@
 """The script: what the model answers, turn by turn.
 
     {
-      "asides": "a title",            to requests that offer no tools; without it these take a turn as all others do
+      "asides": "a title",            to requests that offer no tools, as JSON of their schema where they say one; without
+                                      it these take a turn as all others do
       "repeat": true,                 after the last turn the first follows; otherwise the last is said again
       "models": ["scripted"],         what the list of models names
       "gzip": true,                   answers are compressed for a client that takes it
@@ -23,6 +24,8 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass, field
+
+from schema import instance
 
 # The tool by which each agent runs a shell command, and what it is asked.
 SHELLS = {
@@ -100,7 +103,8 @@ class Script:
         """The turn that answers this request."""
         with self.lock:
             if "asides" in self.said and not asked.tools:
-                index, said = None, {"text": self.said["asides"]}
+                text = self.said["asides"]
+                index, said = None, {"text": json.dumps(instance(asked.schema, text)) if asked.schema else text}
             else:
                 index = self.next
                 said = self.said["turns"][index]

@@ -26,6 +26,7 @@ mod kills;
 mod lifetimes;
 mod memory;
 mod models;
+mod model_server;
 mod network;
 mod network_attacks;
 mod policy;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
 use bytes::Bytes;
+use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
 use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -122,7 +122,7 @@ impl Session {
             host: self.place.host.clone(),
             port: self.place.port,
             scheme: self.scheme().as_str().to_owned(),
-            method: Some(heads::cut(method, 256)),
+            method: Some(cofferdam_exchange::cut(method, 256)),
             path: Some(heads::url(path)),
             reason: refusal.reason.clone(),
             detail: heads::url(&refusal.detail),
@@ -268,7 +268,7 @@ fn shrink(say: &mut Say) {
         exchange.request.truncate(fields);
         exchange.response.truncate(fields);
         if fields == 0 {
-            exchange.url = heads::cut(&exchange.url, exchange.url.len() / 2);
+            exchange.url = cofferdam_exchange::cut(&exchange.url, exchange.url.len() / 2);
         }
     }
 }

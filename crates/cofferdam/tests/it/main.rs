@@ -24,6 +24,7 @@ mod kernel;
 mod kills;
 mod lifetimes;
 mod memory;
+mod models;
 mod network;
 mod network_attacks;
 mod policy;

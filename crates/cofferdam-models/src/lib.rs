@@ -4,7 +4,6 @@
 pub mod asked;
 pub mod interceptor;
 pub mod judge;
-pub mod pattern;
 pub mod prices;
 
 mod answer;

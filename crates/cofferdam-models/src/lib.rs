@@ -5,7 +5,6 @@
 pub mod asked;
 pub mod interceptor;
 pub mod judge;
-pub mod pattern;
 pub mod prices;
 pub mod profile;
 

@@ -11,7 +11,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list, text};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, UNLIKE, blocks};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED, blocks};
 
 /// What a request says.
 pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
@@ -32,10 +32,7 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         tools: tools
             .map(|at| Tools {
                 at,
-                each: list(at)
-                    .into_iter()
-                    .filter_map(|tool| Some((Object::parse(tool.get()).ok()?.text(&["name"])?, tool)))
-                    .collect(),
+                each: list(at).into_iter().map(|tool| (name(tool).unwrap_or(UNNAMED.into()), tool)).collect(),
             })
             .into_iter()
             .collect(),
@@ -46,6 +43,11 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         messages: list(messages),
         members: Vec::new(),
     })
+}
+
+/// The name of a tool.
+fn name(tool: &RawValue) -> Option<Cow<'_, str>> {
+    Object::parse(tool.get()).ok()?.name()
 }
 
 /// The parts of a message.

@@ -11,7 +11,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list, text};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, UNLIKE, blocks};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED, blocks};
 
 /// What a request says.
 pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
@@ -30,7 +30,10 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         tools: lists
             .into_iter()
             .flatten()
-            .map(|at| Tools { at, each: list(at).into_iter().filter_map(|tool| Some((name(tool)?, tool))).collect() })
+            .map(|at| Tools {
+                at,
+                each: list(at).into_iter().map(|tool| (name(tool).unwrap_or(UNNAMED.into()), tool)).collect(),
+            })
             .collect(),
         with_tools: lists.into_iter().chain(choices).flatten().collect(),
         choice,
@@ -44,8 +47,11 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
 /// The name of a tool, a function or a choice of one.
 fn name(tool: &RawValue) -> Option<Cow<'_, str>> {
     let tool = Object::parse(tool.get()).ok()?;
+    if tool.is_double(&["function"]) || tool.is_double(&["custom"]) {
+        return None;
+    }
     let inner = tool.object(&["function", "custom"]);
-    inner.and_then(|inner| inner.text(&["name"])).or_else(|| tool.text(&["name"]))
+    inner.and_then(|inner| inner.name()).or_else(|| tool.name())
 }
 
 /// The parts of a message.

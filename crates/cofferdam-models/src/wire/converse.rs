@@ -10,7 +10,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, UNLIKE, joined, stands_for};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED, joined, stands_for};
 
 /// What a request says.
 pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
@@ -18,8 +18,13 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
     let configuration = object.get(&["toolConfig"]);
     let tools = configuration.and_then(|at| Object::parse(at.get()).ok()?.get(&["tools"]));
     let named = |tool: &'b RawValue| {
-        let specification = Object::parse(tool.get()).ok()?.object(&["toolSpec", "systemTool"])?;
-        Some((specification.text(&["name"])?, tool))
+        let tool_of = Object::parse(tool.get()).ok()?;
+        // A point of a cache is none.
+        if tool_of.get(&["cachePoint"]).is_some() {
+            return None;
+        }
+        let name = tool_of.object(&["toolSpec", "systemTool"]).and_then(|specification| specification.name());
+        Some((name.unwrap_or(UNNAMED.into()), tool))
     };
     Some(Heard {
         model: Cow::Borrowed(route.model.as_deref()?),

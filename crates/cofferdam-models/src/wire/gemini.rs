@@ -11,7 +11,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, UNLIKE};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED};
 
 const DECLARATIONS: &[&str] = &["functionDeclarations", "function_declarations"];
 
@@ -26,8 +26,8 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
     };
     let declared = |tool: &'b RawValue| {
         let at = Object::parse(tool.get()).ok()?.get(DECLARATIONS)?;
-        let each =
-            list(at).into_iter().filter_map(|tool| Some((Object::parse(tool.get()).ok()?.text(&["name"])?, tool)));
+        let name = |tool: &'b RawValue| Object::parse(tool.get()).ok()?.name();
+        let each = list(at).into_iter().map(|tool| (name(tool).unwrap_or(UNNAMED.into()), tool));
         Some(Tools { at, each: each.collect() })
     };
     let generation = inner.object(&["generationConfig", "generation_config"]);

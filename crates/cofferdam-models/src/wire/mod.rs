@@ -85,7 +85,10 @@ pub(crate) enum Part<'b> {
 }
 
 /// What a request of this protocol says; `None` where it has not the shape of one.
-pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
+///
+/// # Errors
+/// Where it has, and a list of it cannot be read: nobody knows then what it holds.
+pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Result<Option<Heard<'b>>, &'static str> {
     let heard = match route.protocol {
         Protocol::AnthropicMessages => anthropic::hear(route, object),
         Protocol::OpenaiResponses => responses::hear(route, object),
@@ -93,28 +96,26 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         Protocol::GeminiGenerateContent => gemini::hear(route, object),
         Protocol::BedrockConverse => converse::hear(route, object),
     };
-    heard.map(|heard| Heard { members: object.0.iter().map(|(_, value)| *value).collect(), ..heard })
+    let Some(heard) = heard else { return Ok(None) };
+    let inner = object.object(&["request"]);
+    let configuration = object.object(&["toolConfig"]);
+    let nested = inner.iter().chain(&configuration).any(|nested| nested.tells_twice().is_some());
+    if nested {
+        return Err("a member of the request to a model stands twice in it");
+    }
+    let inner = inner.as_ref().unwrap_or(object);
+    let messages = ["messages", "input", "contents"].iter().filter_map(|name| inner.get(&[name]));
+    let mut tools = inner.get(&["tools"]).into_iter().chain(heard.tools.iter().map(|list| list.at));
+    if tools.any(|list| !json::is_readable(list))
+        || (heard.messages.is_empty() && messages.into_iter().any(|list| !json::is_readable(list)))
+    {
+        return Err("a list of the request to a model is longer than is read");
+    }
+    Ok(Some(Heard { members: object.0.iter().map(|(_, value)| *value).collect(), ..heard }))
 }
 
-/// The members of a request that decide what it is: where one of them stands twice, nobody knows what the server sees.
-pub(crate) const TELLING: &[&str] = &[
-    "model",
-    "messages",
-    "input",
-    "contents",
-    "tools",
-    "functions",
-    "toolConfig",
-    "tool_config",
-    "stream",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "generationConfig",
-    "generation_config",
-    "inferenceConfig",
-    "request",
-];
+/// The name of a tool that has none, or that names itself twice.
+const UNNAMED: &str = "?";
 
 /// The parts of a message.
 pub(crate) fn parts<'b>(protocol: Protocol, message: &'b RawValue) -> Vec<Part<'b>> {

@@ -10,7 +10,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list, text};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, UNLIKE, blocks};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED, blocks};
 
 /// What a request says.
 pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
@@ -35,7 +35,10 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         model,
         model_at,
         tools: tools
-            .map(|at| Tools { at, each: list(at).into_iter().filter_map(|tool| Some((name(tool)?, tool))).collect() })
+            .map(|at| Tools {
+                at,
+                each: list(at).into_iter().map(|tool| (name(tool).unwrap_or(UNNAMED.into()), tool)).collect(),
+            })
             .into_iter()
             .collect(),
         with_tools: with.into_iter().flatten().collect(),
@@ -50,7 +53,10 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
 /// The name of a tool; of the provider's own, which have none, their kind.
 fn name(tool: &RawValue) -> Option<Cow<'_, str>> {
     let tool = Object::parse(tool.get()).ok()?;
-    tool.text(&["name"]).or_else(|| tool.text(&["server_label"])).or_else(|| tool.text(&["type"]))
+    if tool.get(&["name"]).is_some() {
+        return tool.name();
+    }
+    tool.text(&["server_label"]).or_else(|| tool.text(&["type"]))
 }
 
 /// The parts of an item of the input.

@@ -14,7 +14,7 @@ type Facts = (String, bool, Vec<String>, Option<u64>, bool, Vec<Vec<Part<'static
 fn facts(path: &str, body: &str) -> Option<Facts> {
     let route = recognise(&Method::POST, path).unwrap();
     let object = Object::parse(body).unwrap();
-    let heard = hear(&route, &object)?;
+    let heard = hear(&route, &object).unwrap()?;
     let own = |part: Part<'_>| match part {
         Part::Text(text) => Part::Text(Cow::Owned(text.into_owned())),
         Part::Result { id, tool, error, content } => Part::Result {
@@ -141,4 +141,26 @@ fn converse() {
         Some(("m:0".into(), false, vec!["ls".into()], Some(4), true, parts))
     );
     assert_eq!(facts("/model/m/converse", "{}"), None);
+}
+
+#[test]
+fn what_cannot_be_read_as_a_whole_is_no_request_without_it() {
+    let is_refused = |path: &str, body: &str| {
+        let route = recognise(&Method::POST, path).unwrap();
+        let object = Object::parse(body).unwrap();
+        object.tells_twice().is_some() || hear(&route, &object).is_err()
+    };
+    let many = format!("[{}1]", "1,".repeat(70_000));
+    assert!(is_refused("/v1/messages", &format!(r#"{{"model":"m","messages":{many}}}"#)));
+    assert!(is_refused("/v1/messages", &format!(r#"{{"model":"m","messages":[],"tools":{many}}}"#)));
+    assert!(is_refused("/v1/messages", r#"{"model":"m","messages":[],"model":"other"}"#));
+    assert!(is_refused("/v1/messages", r#"{"messages":1,"model":"m","messages":[]}"#));
+    assert!(is_refused("/v1internal:generateContent", r#"{"model":"m","request":{"contents":[],"contents":[]}}"#));
+    assert!(is_refused("/model/m/converse", r#"{"messages":[],"toolConfig":{"tools":[],"tools":[]}}"#));
+    assert!(!is_refused("/v1/messages", r#"{"model":"m","messages":[],"metadata":{"model":1,"model":2}}"#));
+    let named = |path, body| facts(path, body).unwrap().2;
+    let twice = r#"{"model":"m","messages":[],"tools":[{"name":"Safe","name":"Bash"},{"x":1},7]}"#;
+    assert_eq!(named("/v1/messages", twice), ["?", "?", "?"]);
+    let twice = r#"{"model":"m","messages":[],"tools":[{"function":{"name":"Safe"},"function":{"name":"Bash"}}]}"#;
+    assert_eq!(named("/v1/chat/completions", twice), ["?"]);
 }

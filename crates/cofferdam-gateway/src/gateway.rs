@@ -25,7 +25,7 @@ use crate::pipes::Pipes;
 use crate::publish::Published;
 use crate::room::Room;
 use crate::tls::{Leaves, Servers};
-use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
+use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, lanes, roots};
 
 /// Most connections at once; what comes beyond waits in the listener's queue until one that does nothing has made place.
 const CONNECTIONS: usize = 4096;
@@ -155,7 +155,7 @@ pub fn serve(
 ) -> Result<(), GatewayError> {
     let roots = roots::read(&settings.roots)?;
     confine::limits()?;
-    let room = connections(confine::descriptors()?);
+    let room = Places::within(confine::descriptors()?);
     confine::confine()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -169,20 +169,33 @@ pub fn serve(
     result
 }
 
-/// How many connections there can be at once, each with a socket inside and one outside, by the limit of descriptors.
-fn connections(descriptors: u64) -> usize {
-    let room = descriptors.saturating_sub(OTHER) / 2;
-    usize::try_from(room).unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS)
+/// How much there can be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Connections, each with a socket inside and one outside.
+    pub(crate) connections: usize,
+    /// Lanes, each with two pipes besides.
+    pub(crate) lanes: usize,
 }
 
-/// What [`serve`] does after confinement, with `room` for connections. Must run in a [`LocalSet`].
+impl Places {
+    /// By the limit of descriptors.
+    fn within(descriptors: u64) -> Places {
+        let few = |number: u64, most: usize| usize::try_from(number).map_or(most, |number| number.min(most));
+        let lanes = few(descriptors / 64, lanes::MOST);
+        let room = descriptors.saturating_sub(OTHER + 4 * lanes as u64) / 2;
+        Places { connections: few(room, CONNECTIONS).max(1), lanes }
+    }
+}
+
+/// What [`serve`] does after confinement, with `room` for so much. Must run in a [`LocalSet`].
 ///
 /// # Errors
 /// As [`serve`].
 pub(crate) async fn run(
     settings: Settings,
     roots: RootCertStore,
-    room: usize,
+    room: Places,
     sockets: Sockets,
     control: OwnedFd,
     destinations: impl Destinations + 'static,
@@ -200,9 +213,9 @@ pub(crate) async fn run(
         servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
         bodies: Bodies::default(),
-        pipes: Pipes::new(),
+        pipes: Pipes::new(room.lanes),
         connections: Cell::new(settings.before.connections),
-        room: Room::new(room),
+        room: Room::new(room.connections),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
     let mut servers = JoinSet::new();

@@ -1,9 +1,8 @@
 //! What models cost: a dated table, which a person can replace.
 
 use cofferdam_core::event::{Cost, Usage};
+use cofferdam_policy::models::name::matches;
 use serde::{Deserialize, Serialize};
-
-use crate::pattern::matches;
 
 /// The table that is shipped.
 const SHIPPED: &str = include_str!("../data/prices.toml");

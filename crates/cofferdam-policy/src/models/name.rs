@@ -1,4 +1,4 @@
-//! Patterns of names of models.
+//! Patterns of names: of models, their providers and their tools.
 
 /// Whether a name is of this pattern, in which `*` stands for anything, nothing too. Letters are compared without case.
 pub fn matches(pattern: &str, name: &str) -> bool {
@@ -17,9 +17,34 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     left.ends_with(last)
 }
 
+/// What a model becomes by a route: `to` with what the star of `from` stands for in the place of its own; `None` where the
+/// route does not take it. Both have at most one star.
+pub fn routed(from: &str, to: &str, model: &str) -> Option<String> {
+    if !matches(from, model) {
+        return None;
+    }
+    let Some((before, after)) = from.split_once('*') else { return Some(to.to_owned()) };
+    // In bytes as long as what they matched: letters differ in case alone.
+    let star = model.get(before.len()..model.len().checked_sub(after.len())?)?;
+    Some(to.replacen('*', star, 1))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, routed};
+
+    #[test]
+    fn a_route_keeps_what_its_star_stands_for() {
+        let to = |from, to, model| routed(from, to, model);
+        assert_eq!(to("claude-opus-*", "claude-sonnet-*", "claude-opus-4-5").as_deref(), Some("claude-sonnet-4-5"));
+        assert_eq!(to("Claude-opus-*", "x", "claude-Opus-4").as_deref(), Some("x"));
+        assert_eq!(to("*-pro", "*-mini", "gpt-5-PRO").as_deref(), Some("gpt-5-mini"));
+        assert_eq!(to("a", "b", "a").as_deref(), Some("b"));
+        assert_eq!(to("a*", "b*", "a").as_deref(), Some("b"));
+        assert_eq!(to("claude-opus-*", "x", "gpt-5"), None);
+        assert_eq!(to("ab*ba", "*", "aba"), None, "the two ends do not overlap");
+        assert_eq!(to("a*", "b*", "aé").as_deref(), Some("bé"));
+    }
 
     #[test]
     fn a_star_stands_for_anything() {

@@ -2,7 +2,7 @@
 
 mod decoding;
 mod guard;
-mod shapes;
+pub(crate) mod shapes;
 mod values;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -99,7 +99,7 @@ impl Outlet {
             listening: Listening::new(listeners),
             failed: None,
             brokers: Brokers::new(network)?,
-            traffic: Traffic::default(),
+            traffic: Traffic::new(&network.quiet),
         })
     }
 

@@ -23,6 +23,11 @@ fn agent(scene: &Scene, name: &str, script: &str) -> PathBuf {
     program
 }
 
+/// Where home layers lie.
+fn homes(scene: &Scene) -> PathBuf {
+    scene.state.join("cofferdam/homes")
+}
+
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
@@ -94,8 +99,8 @@ fn a_key_of_the_person_is_a_placeholder_bound_to_the_endpoint_that_they_set() {
         assert!(out.contains(&format!("{variable}={value}")), "{out}");
     }
     let evidence = evidence_of_latest(&scene);
-    assert_eq!(showing(evidence.parent().unwrap(), &key), Vec::<PathBuf>::new());
-    assert_eq!(showing(&scene.state, &key), Vec::<PathBuf>::new(), "nor in the home layer");
+    assert_eq!(showing(&evidence, &key), Vec::<PathBuf>::new());
+    assert_eq!(showing(&homes(&scene), &key), Vec::<PathBuf>::new(), "nor in the home layer");
     let used = &scene.events("credential.used")[0]["data"];
     assert_eq!((&used["name"], &used["placeholder"]), (&json!("anthropic"), &json!(true)), "{used}");
     let connect = &scene.events("net.connect")[0]["data"];
@@ -198,7 +203,7 @@ fn configuration_comes_in_without_its_secrets() {
             assert!(!got.out().contains(path), "{name}: {path}");
         }
     }
-    assert_eq!(showing(&scene.state, canary), Vec::<PathBuf>::new(), "homes, plans, evidence");
+    assert_eq!(showing(&homes(&scene), canary), Vec::<PathBuf>::new(), "home layers and what is remembered of them");
     let plan = run(&scene, &[], &["--dry-run", "claude"]);
     assert!(!plan.out().contains(canary), "{}", plan.all());
     let plan: Value = serde_json::from_str(&plan.out()).unwrap();
@@ -233,15 +238,18 @@ fn attack_links_and_projects_bring_nothing_in() {
         &scene.project.join(".config/cofferdam/agents/claude.toml"),
         "name = \"claude\"\n[[configuration]]\npath = \".ssh/id_ed25519\"\n",
     );
-    agent(
+    let program = agent(
         &scene,
         "claude",
         "cat ~/.claude/CLAUDE.md ~/.claude/settings.json ~/.claude/agents/a.md ~/.claude/commands/* .claude/CLAUDE.md .claude/agents/* 2>&1; \
-         ls -laR ~/.claude; rm -rf ~/.claude; ln -s ~/src/app ~/.claude; echo over",
+         ls -laR ~/.claude; echo over",
     );
     let got = run(&scene, &[], &["--no-tripwires", "claude"]);
     assert!(got.out().contains("over") && !got.out().contains(&secret), "{}", got.all());
-    assert_eq!(showing(&scene.state, &secret), Vec::<PathBuf>::new());
+    assert_eq!(showing(&homes(&scene), &secret), Vec::<PathBuf>::new());
+    std::fs::write(&program, "#!/bin/sh\nrm -rf ~/.claude; ln -s ~/src/app ~/.claude; echo over\n").unwrap();
+    let got = run(&scene, &[], &["--no-tripwires", "claude"]);
+    assert!(got.out().contains("over"), "{}", got.all());
     // What the run left in its home leads the next start nowhere.
     std::fs::remove_file(scene.home.join(".claude/CLAUDE.md")).unwrap();
     std::fs::write(scene.home.join(".claude/CLAUDE.md"), "rules\n").unwrap();
@@ -320,7 +328,7 @@ fn endpoints_of_configuration_and_options_are_honoured() {
     agent(
         &scene,
         "codex",
-        "cat ~/.codex/config.toml; url=$(sed -n 's/^base_url = \"\\(.*\\)\"/\\1/p' ~/.codex/config.toml | head -1); \
+        "cat ~/.codex/config.toml; url=$(sed -n '/providers.own/,$ s/^base_url = \"\\(.*\\)\"/\\1/p' ~/.codex/config.toml | head -1); \
          curl -sS -H \"Authorization: Bearer $OWN_LLM_KEY\" $url/responses; \
          curl -sS -o /dev/null -w ' %{http_code}' https://api.openai.com/v1/responses",
     );

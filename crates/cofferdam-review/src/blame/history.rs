@@ -33,6 +33,8 @@ pub(super) struct History {
     pub versions: Vec<Version>,
     pub taken: Vec<Taken>,
     pub story: Story,
+    /// The known agent that the run was of, with its version.
+    pub agent: Option<String>,
     /// Execs, and the command each belongs to.
     owners: Vec<(u64, u64)>,
 }
@@ -42,6 +44,7 @@ impl History {
         let mut collector = Collector::default();
         let (mut base, mut versions, mut taken) = (None, Vec::new(), Vec::new());
         let mut owners: Vec<(u64, u64)> = Vec::new();
+        let mut agent = None;
         for event in read_events(evidence)? {
             let event = match event {
                 Err(cofferdam_evidence::Error::Malformed { .. }) => {
@@ -61,6 +64,7 @@ impl History {
                         content: change.version.clone(),
                     });
                 }
+                EventKind::RunAgent(known) => agent = Some(crate::model::agent(known)),
                 EventKind::PromotionApplied(data) => {
                     taken.extend(
                         data.paths.iter().find(of_path).map(|_| Taken { number: data.number, time: event.time }),
@@ -84,7 +88,7 @@ impl History {
                 }
             }
         }
-        Ok(History { base, versions, taken, story: collector.finish(), owners })
+        Ok(History { base, versions, taken, story: collector.finish(), agent, owners })
     }
 
     /// The command that an exec belongs to, and its text; `None` where it is the agent itself.

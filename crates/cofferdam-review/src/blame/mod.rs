@@ -41,6 +41,9 @@ pub struct Candidate {
 pub struct Origin {
     /// The run.
     pub run: RunId,
+    /// The known agent that it was of, with its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// The promotion, numbered within the run.
     pub promotion: u32,
     /// When it was promoted.
@@ -202,6 +205,7 @@ impl Search {
         let prompt = history.prompt(version.seq);
         let tests = history.tests(version.seq);
         self.blame.origins.push(Origin {
+            agent: history.agent.clone(),
             run: candidate.run.clone(),
             promotion: taken.number,
             promoted: taken.time,

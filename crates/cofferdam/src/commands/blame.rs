@@ -168,10 +168,14 @@ fn one(blamed: &Blame, line: usize) -> String {
         out.push_str(&format!("  not from any run{why}\n"));
         return out;
     };
-    let Origin { run, promotion, promoted, change, command, by, prompt, asked, tested_by, tests, doubt } = origin;
+    let Origin { run, agent, promotion, promoted, change, command, by, prompt, asked, tested_by, tests, doubt } =
+        origin;
     let run = run.short();
     let mut fact = |name: &str, text: String| out.push_str(&format!("  {name:<10}{text}\n"));
     fact("run", format!("{run}, promotion {promotion}, {}", clock(*promoted)));
+    if let Some(agent) = agent {
+        fact("agent", agent.clone());
+    }
     let open = command
         .map_or(format!("coffer log {run} --kind file.changed"), |seq| format!("coffer log {run} --command {seq}"));
     fact("command", command.map_or(by.clone(), |seq| format!("{seq} {by}")));

@@ -402,3 +402,32 @@ fn finish_of(scene: &Scene, words: &[&str]) -> Finished {
     command.args(words);
     finish(command, b"")
 }
+
+#[test]
+fn the_agent_is_on_record_with_its_digest_and_in_what_leaves_the_machine() {
+    let scene = Scene::new();
+    let program = agent(&scene, "claude", "echo new >made.txt");
+    assert_eq!(run(&scene, &[], &["--quiet", "claude"]).code(), Some(0));
+    let event = &scene.events("run.agent")[0];
+    let digest = {
+        use sha2::Digest;
+        sha2::Sha256::digest(std::fs::read(&program).unwrap()).iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    let path = program.to_str().unwrap();
+    assert_eq!(
+        event["data"],
+        json!({ "name": "claude", "version": "2.7.1", "path": path, "digest": digest }),
+        "{event}"
+    );
+    let export = |format: &str| finish_of(&scene, &["export", "@", "--format", format]).out();
+    assert!(export("trailer").contains("\nCofferdam-Agent: claude 2.7.1\n"), "{}", export("trailer"));
+    assert!(export("ocsf").contains("\"app_name\":\"claude 2.7.1\""), "{}", export("ocsf"));
+    let trace = export("agent-trace");
+    assert!(trace.contains("\"version\": \"2.7.1\""), "{trace}");
+    assert_eq!(finish_of(&scene, &["promote", "made.txt"]).code(), Some(0));
+    let blamed = finish_of(&scene, &["blame", "made.txt:1"]).out();
+    assert!(blamed.contains("agent     claude 2.7.1"), "{blamed}");
+    // Of another command there is none.
+    assert_eq!(run(&scene, &[], &["--quiet", "true"]).code(), Some(0));
+    assert!(scene.events("run.agent").is_empty());
+}

@@ -63,7 +63,7 @@ class Case(unittest.TestCase):
             with open(self.recorded, encoding="utf-8") as file:
                 found = [json.loads(line) for line in file]
             if len(found) >= count:
-                return found
+                return sorted(found, key=lambda entry: entry["n"])
             time.sleep(0.02)
         self.fail(f"{count} entries were to be recorded")
 

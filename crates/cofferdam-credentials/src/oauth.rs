@@ -21,9 +21,9 @@ mod url;
 
 pub use answer::{Grant, granted};
 pub use error::SignInError;
-pub use keeper::{Keeper, Post, Reply, Wanted};
+pub use keeper::{Keeper, Kept, Post, Reply, Wanted};
 pub use place::Place;
-pub use signin::{Form, SignIn, SignInsError, known};
+pub use signin::{Carries, Form, Moved, SignIn, SignInsError, known};
 pub use standin::StandIn;
 pub use tokens::{Digest, Tokens};
 pub use url::TokenUrl;

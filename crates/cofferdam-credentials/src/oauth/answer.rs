@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{SignIn, StandIn};
 
 /// A sign-in of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// What is known of it.
     pub sign_in: SignIn,

@@ -42,6 +42,17 @@ pub struct Wanted {
     pub not: Option<Digest>,
 }
 
+/// Tokens that are good for a while.
+#[derive(Debug)]
+pub struct Kept {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Whether they were refreshed for it.
+    pub refreshed: bool,
+    /// When they are to be asked for again, in milliseconds since 1970, where their end is known.
+    pub until: Option<i64>,
+}
+
 /// Keeps one sign-in good.
 pub struct Keeper<'a> {
     /// Which.
@@ -55,35 +66,39 @@ pub struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// Tokens that are good for a while, and whether they were refreshed for it.
+    /// Tokens that are good for a while.
     ///
     /// The person's file is the truth: it is read again once the lock is held, for another run or the agent outside may have
     /// refreshed it meanwhile.
     ///
     /// # Errors
     /// Where nobody is signed in, or it cannot be refreshed. Then the file is as it was.
-    pub fn tokens(&self, wanted: &Wanted) -> Result<(Tokens, bool), SignInError> {
+    pub fn tokens(&self, wanted: &Wanted) -> Result<Kept, SignInError> {
         let records = Records::of(self.sign_in, self.place, self.store)?;
         if records.journal()?.is_none()
             && let Some(good) = self.good(&records, wanted)?
         {
-            return Ok((good, false));
+            return Ok(good);
         }
         let _lock = Lock::take(&records.lock)?;
         self.recover(&records)?;
         if let Some(good) = self.good(&records, wanted)? {
-            return Ok((good, false));
+            return Ok(good);
         }
         let _agents = self.place.lock.as_deref().map(AgentLock::take).transpose()?;
         for last in [false, true] {
             if let Some(good) = self.good(&records, wanted)? {
-                return Ok((good, false));
+                return Ok(good);
             }
             let old = self.read()?.1;
             match self.refresh(&records, &old) {
                 // The agent outside was faster: what it got is in the file.
                 Err(SignInError::Ended(_)) if !last && self.read()?.1.refresh != old.refresh => {}
-                other => return other.map(|tokens| (tokens, true)),
+                Err(e) => return Err(e),
+                Ok(tokens) => {
+                    let until = self.until(&records, &tokens);
+                    return Ok(Kept { tokens, refreshed: true, until });
+                }
             }
         }
         Err(SignInError::Server("it changes again and again".to_owned()))
@@ -97,7 +112,7 @@ impl Keeper<'_> {
     }
 
     /// The tokens in the file, where they are good.
-    fn good(&self, records: &Records, wanted: &Wanted) -> Result<Option<Tokens>, SignInError> {
+    fn good(&self, records: &Records, wanted: &Wanted) -> Result<Option<Kept>, SignInError> {
         let tokens = self.read()?.1;
         let (now, access) = (now(), Digest::of(tokens.access.as_bytes()));
         let last = records.last().filter(|last| last.access == access);
@@ -106,10 +121,16 @@ impl Keeper<'_> {
         {
             return Ok(None);
         }
+        let until = self.until(records, &tokens);
+        Ok(until.is_none_or(|until| until > now).then_some(Kept { tokens, refreshed: false, until }))
+    }
+
+    /// Until when tokens are used.
+    fn until(&self, records: &Records, tokens: &Tokens) -> Option<i64> {
+        let last = records.last().filter(|last| last.access == Digest::of(tokens.access.as_bytes()));
         let lifetime = last.and_then(|last| last.lifetime);
         let ahead = lifetime.map_or(AHEAD, |lifetime| (lifetime / 4).min(AHEAD));
-        let good = tokens.expires.is_none_or(|end| end.saturating_sub(ahead) > now);
-        Ok(good.then_some(tokens))
+        Some(tokens.expires?.saturating_sub(ahead))
     }
 
     /// Writes back what a refresh that broke off had left.

@@ -3,15 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cofferdam_policy::host::{HOST_SERVICES, HostPattern};
+use cofferdam_policy::{Credential, CredentialSource, PathPattern, Rule, Scheme, Use};
 use serde::{Deserialize, Serialize};
 
-use super::url::TokenUrl;
+use super::url::{TokenUrl, built_in, rule};
 
 /// The shipped ones, `data/signins.toml`.
 const SHIPPED: &str = include_str!(concat!(env!("OUT_DIR"), "/signins.json"));
 
 /// A sign-in: where its tokens lie and how they are refreshed. Pointers are those of RFC 6901.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SignIn {
     /// Its name.
@@ -57,11 +59,22 @@ pub struct SignIn {
     /// What an installed program sends besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
-    /// The hosts whose requests carry the access token, `HOST[:PORT]` as in a rule.
-    pub hosts: Vec<String>,
+    /// The requests that carry the access token.
+    pub uses: Vec<Carries>,
     /// The directory, below the home, that the agent makes while it refreshes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
+}
+
+/// Requests that carry an access token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carries {
+    /// `HOST[:PORT]`, as in a rule; over TLS, but for services of this machine.
+    pub host: String,
+    /// The paths; without them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<PathPattern>>,
 }
 
 /// A variable that moves a directory of the home.
@@ -180,6 +193,30 @@ impl SignIn {
         std::iter::once(&self.token_url).chain(&self.also)
     }
 
+    /// As a credential: which requests carry the access token, and where.
+    ///
+    /// # Errors
+    /// Where it names a host that is none, in words.
+    pub fn credential(&self) -> Result<Credential, String> {
+        let purpose = format!("the sign-in of {}", self.name);
+        let uses = self.uses.iter().map(|one| {
+            let (host, port) = HostPattern::parse(&one.host).map_err(|e| format!("`{}`: {e}", one.host))?;
+            let scheme = (host != HostPattern::Name(HOST_SERVICES.into())).then_some(Scheme::Https);
+            let on = Rule { port, scheme, paths: one.paths.clone(), ..rule(host, &purpose) };
+            Ok(Use { on, header: "authorization".to_owned(), before: "Bearer ".to_owned(), after: String::new() })
+        });
+        let uses = uses.collect::<Result<_, String>>()?;
+        Ok(Credential {
+            id: built_in(&self.name),
+            name: self.name.clone(),
+            source: CredentialSource::SignIn(self.name.clone()),
+            uses,
+            expose: None,
+            lifetime: None,
+            purpose,
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
         let name =
             |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -198,7 +235,7 @@ impl SignIn {
                 return Err(format!("`{pointer}` is no JSON pointer: it does not begin with /"));
             }
         }
-        Ok(())
+        self.credential().map(|_| ())
     }
 }
 
@@ -221,7 +258,7 @@ mod tests {
     fn a_persons_own_replaces_one_and_is_checked() {
         let dir = tempfile::tempdir().unwrap();
         let own = |text: &str| std::fs::write(dir.path().join("claude.toml"), text).unwrap();
-        let rest = "agents = [\"claude\"]\nfile = \".c/t.json\"\naccess = \"/a\"\nrefresh = \"/r\"\nform = \"json\"\nclient-id = \"x\"\nhosts = []\n";
+        let rest = "agents = [\"claude\"]\nfile = \".c/t.json\"\naccess = \"/a\"\nrefresh = \"/r\"\nform = \"json\"\nclient-id = \"x\"\nuses = []\n";
         own(&format!("name = \"claude\"\ntoken-url = \"http://127.0.0.1:9/token\"\n{rest}"));
         let all = known(dir.path()).unwrap();
         assert_eq!(

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use cofferdam_policy::host::HOST_SERVICES;
+use cofferdam_policy::host::{HOST_SERVICES, HostPattern};
+use cofferdam_policy::rule::{Record, Tls};
+use cofferdam_policy::{LayerKind, Rule, RuleId, Scheme};
 use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -27,10 +29,46 @@ impl TokenUrl {
         if self.is_loopback() { HOST_SERVICES } else { &self.host }
     }
 
+    /// The rule by which it is reached outside: this host, wherever ordinary addresses have it, or this address.
+    ///
+    /// # Errors
+    /// Where its host is none, in words.
+    pub fn rule(&self) -> Result<Rule, String> {
+        let (host, _) = HostPattern::parse(&self.host).or_else(|e| match self.host.parse() {
+            // Of a person's own machine: no policy may name it so, and a program inside could not mean it.
+            Ok(address) => Ok((HostPattern::Address(address), None)),
+            Err(_) => Err(format!("`{}`: {e}", self.host)),
+        })?;
+        let scheme = Some(if self.tls { Scheme::Https } else { Scheme::Http });
+        Ok(Rule { port: Some(self.port), scheme, ..rule(host, "refresh a sign-in") })
+    }
+
     /// Whether it is a service of this machine.
     pub fn is_loopback(&self) -> bool {
         self.host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
+}
+
+/// A rule about a host; nobody wrote it.
+pub(super) fn rule(host: HostPattern, purpose: &str) -> Rule {
+    Rule {
+        id: built_in("sign-in"),
+        host,
+        addresses: Vec::new(),
+        port: None,
+        scheme: None,
+        methods: None,
+        paths: None,
+        tls: Tls::Intercept,
+        record: Record::Digest,
+        purpose: purpose.to_owned(),
+        expires: None,
+    }
+}
+
+/// What the program itself has, by its name.
+pub(super) fn built_in(name: &str) -> RuleId {
+    RuleId { layer: LayerKind::BuiltIn, file: None, line: 0, name: Some(name.to_owned()) }
 }
 
 impl FromStr for TokenUrl {

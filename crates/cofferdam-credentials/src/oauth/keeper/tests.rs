@@ -67,7 +67,7 @@ impl Scene {
         Place::find(&file, lock, &self.root()).unwrap()
     }
 
-    fn tokens(&self, wanted: &Wanted, post: &dyn Post) -> Result<(Tokens, bool), SignInError> {
+    fn tokens(&self, wanted: &Wanted, post: &dyn Post) -> Result<Kept, SignInError> {
         let (place, store) = (self.place(), self.root().join("store"));
         Keeper { sign_in: &self.sign_in, place: &place, store: &store, post }.tokens(wanted)
     }
@@ -95,7 +95,7 @@ fn many_at_once_through_many_refreshes_refresh_each_token_once() {
                         std::thread::sleep(Duration::from_millis(5));
                         Some(server.answer(body))
                     });
-                    let (tokens, _) = scene.tokens(&Wanted::default(), &post).unwrap();
+                    let Kept { tokens, .. } = scene.tokens(&Wanted::default(), &post).unwrap();
                     assert!(scene.server.lets_in(&tokens.access), "a token that is no good");
                     refreshes += i32::from(tokens.access != last);
                     last.clone_from(&tokens.access);
@@ -136,7 +136,7 @@ fn tokens_that_were_not_written_back_are_not_lost() {
         assert_eq!(std::os::unix::fs::MetadataExt::mode(&entry.unwrap().metadata().unwrap()) & 0o777, 0o600);
     }
     let nobody = Direct(Arc::clone(&scene.server), |_: &Authority, _: &str| panic!("asked"));
-    let (tokens, refreshed) = scene.tokens(&Wanted::default(), &nobody).unwrap();
+    let Kept { tokens, refreshed, .. } = scene.tokens(&Wanted::default(), &nobody).unwrap();
     assert!(!refreshed && tokens.access == issued.access && scene.is_signed_in());
     assert!(records.journal().unwrap().is_none());
     // One for a token that nobody has any more belongs to a sign-in that is over.
@@ -187,7 +187,7 @@ fn the_agent_outside_is_waited_for_and_never_overwritten() {
             std::mem::take(&mut issued.access)
         });
         let nobody = Direct(Arc::clone(&scene.server), |_: &Authority, _: &str| panic!("asked twice"));
-        let (tokens, refreshed) = scene.tokens(&Wanted::default(), &nobody).unwrap();
+        let Kept { tokens, refreshed, .. } = scene.tokens(&Wanted::default(), &nobody).unwrap();
         assert!(!refreshed);
         assert_eq!(tokens.access, agent.join().unwrap());
         tokens.access.clone()
@@ -199,7 +199,7 @@ fn the_agent_outside_is_waited_for_and_never_overwritten() {
         scene.sign_in();
         Some(answer)
     });
-    let (tokens, _) = scene.tokens(&rejected, &anew).unwrap();
+    let Kept { tokens, .. } = scene.tokens(&rejected, &anew).unwrap();
     assert_eq!(scene.file()["claudeAiOauth"]["accessToken"], tokens.access.as_str());
     assert!(scene.is_signed_in());
 }
@@ -227,11 +227,11 @@ fn an_agent_without_a_lock_that_was_faster_is_believed() {
 fn a_refused_token_is_refreshed_once_however_often_that_is_said() {
     let scene = Scene::new(Authority::new(Duration::from_secs(3600)));
     let post = Direct(Arc::clone(&scene.server), answers);
-    let (first, _) = scene.tokens(&Wanted::default(), &post).unwrap();
+    let Kept { tokens: first, .. } = scene.tokens(&Wanted::default(), &post).unwrap();
     assert_eq!(scene.server.refreshes(), 1);
     for _ in 0..50 {
         let refused = Wanted { not: Some(Digest::of(first.access.as_bytes())) };
-        let (again, refreshed) = scene.tokens(&refused, &post).unwrap();
+        let Kept { tokens: again, refreshed, .. } = scene.tokens(&refused, &post).unwrap();
         assert!(!refreshed && again.access == first.access);
     }
     assert_eq!(scene.server.refreshes(), 1);
@@ -241,7 +241,7 @@ fn a_refused_token_is_refreshed_once_however_often_that_is_said() {
     last.at -= 2 * AGAIN;
     records.remember(&last).unwrap();
     let refused = Wanted { not: Some(Digest::of(first.access.as_bytes())) };
-    assert!(scene.tokens(&refused, &post).unwrap().1);
+    assert!(scene.tokens(&refused, &post).unwrap().refreshed);
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub mod fuzz;
 mod gateway;
 mod handle;
 mod http;
+mod lanes;
 mod names;
 mod outside;
 mod owner;

@@ -142,29 +142,25 @@ impl Port {
         // No evidence, no connection.
         self.gateway.ledger.say(&Say::Reached { number }, &[]).await?;
         let counts = Counts::default();
-        let relayed = tokio::select! {
-            () = dropped(&mut stopped) => Ok(true),
-            relayed = self.relay(&outside, from.ip(), &counts) => relayed,
+        let answered = tokio::select! {
+            () = dropped(&mut stopped) => true,
+            answered = self.relay(outside, from.ip(), &counts) => answered,
         };
-        if !matches!(relayed, Ok(true)) {
-            refuse::reset(outside);
-        }
-        let answered = !matches!(relayed, Ok(false));
         let (sent, received) = (counts.sent.get(), counts.received.get());
         self.gateway.ledger.say(&Say::Passed { number, answered, sent, received }, &[]).await
     }
 
     /// Passes the bytes of a connection; whether somebody answered inside.
-    async fn relay(&self, outside: &TcpStream, from: IpAddr, counts: &Counts) -> io::Result<bool> {
+    async fn relay(&self, outside: TcpStream, from: IpAddr, counts: &Counts) -> bool {
         // Different servers may listen by the two families: first the one that was asked by.
         let v6 = from.to_canonical().is_ipv6();
-        let Some(inside) = self.inside([v6, !v6]).await else { return Ok(false) };
-        let result = both(&inside, outside, &self.gateway.pipes, counts).await;
-        if result.is_err() {
-            // The other end hears what this one did.
-            refuse::reset(inside);
-        }
-        result.map(|()| true)
+        let Some(inside) = self.inside([v6, !v6]).await else {
+            refuse::reset(outside);
+            return false;
+        };
+        // How it ended both ends know.
+        let _ = both(inside, outside, &self.gateway.pipes, counts).await;
+        true
     }
 
     /// A connection to whoever listens inside.

@@ -1,8 +1,10 @@
 //! Connections whose bytes are passed on unread, by `splice(2)`.
 
-use std::cell::Cell;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cofferdam_core::event::{EventKind, Mediation, NetConnect, RuleRef};
 use cofferdam_policy::Rule;
@@ -11,6 +13,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
+use crate::lanes;
 use crate::pipes::{Pipe, Pipes};
 use crate::{Connection, Gateway, Place, refuse};
 
@@ -38,16 +41,15 @@ pub(crate) async fn serve(
             connect.address = Some(outgoing.address.to_string());
             let counts = Counts::default();
             let result = match outgoing.stream.write_all(first).await {
-                Ok(()) => both(&stream, &outgoing.stream, &gateway.pipes, &counts).await,
-                Err(e) => Err(e),
+                Ok(()) => both(stream, outgoing.stream, &gateway.pipes, &counts).await,
+                Err(e) => {
+                    refuse::reset(stream);
+                    refuse::reset(outgoing.stream);
+                    Err(e)
+                }
             };
             (connect.sent, connect.received) = (counts.sent.get() + first.len() as u64, counts.received.get());
-            if let Err(error) = result {
-                connect.error = Some(error.to_string());
-                // The other end hears what this one did.
-                refuse::reset(stream);
-                refuse::reset(outgoing.stream);
-            }
+            connect.error = result.err().map(|error| error.to_string());
         }
         Err(error) => {
             connect.error = Some(error.to_string());
@@ -83,14 +85,28 @@ fn record_of(place: &Place, connection: &Connection, rule: &Rule, mediation: Med
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// From the program.
-    pub(crate) sent: Cell<u64>,
+    pub(crate) sent: Count,
     /// To it.
-    pub(crate) received: Cell<u64>,
+    pub(crate) received: Count,
+}
+
+/// Bytes of a direction.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Count(Arc<AtomicU64>);
+
+impl Count {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a direction ended before its source did.
 #[derive(Debug, thiserror::Error)]
-enum Cut {
+pub(crate) enum Cut {
     /// The source was reset.
     #[error(transparent)]
     Source(io::Error),
@@ -99,25 +115,48 @@ enum Cut {
     Destination(io::Error),
 }
 
-/// A direction.
-type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
-
-/// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side.
-pub(crate) async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
-    for end in [program, server] {
+/// Passes bytes both ways until both ends have ended; a half that ends is ended on the other side. In a lane, where one is
+/// free.
+///
+/// # Errors
+/// Why it ended otherwise; both ends are reset then: each hears what the other did.
+pub(crate) async fn both(program: TcpStream, server: TcpStream, pipes: &Pipes, counts: &Counts) -> io::Result<()> {
+    for end in [&program, &server] {
         // Who sent the bytes decided when: held back here, an answer in two small pieces would wait for an acknowledgement.
         end.set_nodelay(true)?;
     }
-    let mut sending: Way<'_> = pin!(one_way(program, server, pipes, &counts.sent));
-    let mut receiving: Way<'_> = pin!(one_way(server, program, pipes, &counts.received));
-    let (first, other) = tokio::select! {
+    let (program, server) = match lanes::both(program, server, pipes, counts).await {
+        Ok(result) => return result,
+        Err(ends) => ends,
+    };
+    let sending = one_way(&program, &server, pipes, &counts.sent);
+    let receiving = one_way(&server, &program, pipes, &counts.received);
+    let result = joined(sending, receiving, || ()).await;
+    if result.is_err() {
+        refuse::reset(program);
+        refuse::reset(server);
+    }
+    result
+}
+
+/// Waits for two directions, as long as what they pass has a use; `end` ends the one that has none.
+pub(crate) async fn joined(
+    sending: impl Future<Output = Result<(), Cut>>,
+    receiving: impl Future<Output = Result<(), Cut>>,
+    end: impl FnOnce(),
+) -> io::Result<()> {
+    let (mut sending, mut receiving) = (pin!(sending), pin!(receiving));
+    let (first, other): (_, Way<'_>) = tokio::select! {
         first = &mut sending => (first, receiving),
         first = &mut receiving => (first, sending),
     };
     match first {
         Ok(()) => other.await.map_err(|(Cut::Source(e) | Cut::Destination(e))| e),
         // Who was reset sends no more, and has no use for more.
-        Err(Cut::Source(e)) => Err(e),
+        Err(Cut::Source(e)) => {
+            end();
+            Err(e)
+        }
         // Its last words (why it closes) pass before the end does: a server may close in the middle of an upload.
         Err(Cut::Destination(e)) => {
             let _ = other.await;
@@ -126,7 +165,10 @@ pub(crate) async fn both(program: &TcpStream, server: &TcpStream, pipes: &Pipes,
     }
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> Result<(), Cut> {
+/// A direction.
+type Way<'w> = Pin<&'w mut dyn Future<Output = Result<(), Cut>>>;
+
+async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Count) -> Result<(), Cut> {
     loop {
         from.readable().await.map_err(Cut::Source)?;
         // Held only while bytes are in it: idle connections have none.
@@ -137,6 +179,11 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u
             break;
         }
     }
+    ended(to)
+}
+
+/// The source has ended: so does this half.
+pub(crate) fn ended(to: impl AsFd) -> Result<(), Cut> {
     match shutdown(to, Shutdown::Write) {
         // It has gone altogether.
         Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
@@ -145,7 +192,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u
 }
 
 /// Passes on what is there; whether that was the end. The pipe is empty afterwards.
-async fn flow(from: &TcpStream, to: &TcpStream, pipe: &Pipe<'_>, count: &Cell<u64>) -> Result<bool, Cut> {
+async fn flow(from: &TcpStream, to: &TcpStream, pipe: &Pipe<'_>, count: &Count) -> Result<bool, Cut> {
     let (reader, writer, size) = pipe.ends().map_err(Cut::Source)?;
     let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
     let would_block = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
@@ -162,7 +209,7 @@ async fn flow(from: &TcpStream, to: &TcpStream, pipe: &Pipe<'_>, count: &Cell<u6
             match to.try_io(Interest::WRITABLE, put) {
                 Ok(put) => {
                     left -= put;
-                    count.set(count.get() + put as u64);
+                    count.add(put);
                 }
                 Err(e) if would_block(&e) => to.writable().await.map_err(Cut::Destination)?,
                 Err(e) => return Err(Cut::Destination(e)),
@@ -190,17 +237,20 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
-    fn run(test: impl Future<Output = ()>) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    /// In a lane, then without one.
+    fn run<F: Future<Output = ()>>(test: impl Fn(Pipes) -> F) {
+        for pipes in [Pipes::new(1), Pipes::new(0)] {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test(pipes));
+        }
     }
 
     #[test]
     fn bytes_pass_both_ways_and_a_half_that_ends_leaves_the_other() {
-        run(async {
+        run(|pipes| async move {
             let ((mut program, inside), (outside, mut server)) = (pair().await, pair().await);
-            let (pipes, counts) = (Pipes::new(), Counts::default());
+            let counts = Counts::default();
             let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
-            let relay = both(&inside, &outside, &pipes, &counts);
+            let relay = both(inside, outside, &pipes, &counts);
             let ends = async {
                 let (mut reader, mut writer) = program.split();
                 let write = async {
@@ -223,27 +273,60 @@ mod tests {
             relayed.unwrap();
             assert_eq!((counts.sent.get(), counts.received.get()), (3_000_000, 9));
             assert!(pipes.counts().0 >= 1, "pipes come back");
-            assert!(inside.nodelay().unwrap() && outside.nodelay().unwrap());
+        });
+    }
+
+    #[test]
+    fn small_answers_do_not_wait() {
+        run(|pipes| async move {
+            let ((_program, inside), (outside, _server)) = (pair().await, pair().await);
+            // The same sockets under other numbers: what is set on one holds for both.
+            let same = [inside.as_fd(), outside.as_fd()].map(|fd| fd.try_clone_to_owned().unwrap());
+            let counts = Counts::default();
+            let relayed = both(inside, outside, &pipes, &counts);
+            assert!(tokio::time::timeout(Duration::from_millis(20), relayed).await.is_err());
+            for end in same {
+                assert!(rustix::net::sockopt::tcp_nodelay(&end).unwrap());
+            }
         });
     }
 
     #[test]
     fn a_reset_ends_it_with_an_error() {
-        run(async {
+        run(|pipes| async move {
             let ((program, inside), (outside, server)) = (pair().await, pair().await);
-            let (pipes, counts) = (Pipes::new(), Counts::default());
+            let counts = Counts::default();
             refuse::reset(server);
-            let relayed = tokio::time::timeout(Duration::from_secs(5), both(&inside, &outside, &pipes, &counts)).await;
+            let relayed = tokio::time::timeout(Duration::from_secs(5), both(inside, outside, &pipes, &counts)).await;
             assert!(relayed.unwrap().is_err());
             drop(program);
         });
     }
+
+    /// Bytes that wait for whoever takes nothing do not keep a thread, nor a connection, for ever.
+    #[test]
+    fn a_connection_that_nobody_waits_for_ends() {
+        run(|pipes| async move {
+            let ((mut program, inside), (outside, server)) = (pair().await, pair().await);
+            let counts = Counts::default();
+            let fill = async { while program.write_all(&[0; 1 << 16]).await.is_ok() {} };
+            let relayed = async {
+                tokio::select! {
+                    result = both(inside, outside, &pipes, &counts) => panic!("{result:?}"),
+                    () = tokio::time::sleep(Duration::from_millis(300)) => {}
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(fill, relayed) }).await.unwrap();
+            drop(server);
+        });
+    }
+
     /// A server that closes while the program still sends: what it said before reaches the program.
     #[test]
     fn last_words_pass_before_the_end() {
-        run(async {
+        run(|pipes| async move {
             let ((mut program, inside), (outside, mut server)) = (pair().await, pair().await);
-            let (pipes, counts) = (Pipes::new(), Counts::default());
+            let counts = Counts::default();
             // Unread bytes make of the server's end a reset.
             program.write_all(b"first").await.unwrap();
             inside.readable().await.unwrap();
@@ -253,7 +336,7 @@ mod tests {
             drop(server);
             tokio::time::sleep(Duration::from_millis(20)).await;
             program.write_all(b"second").await.unwrap();
-            let relayed = both(&inside, &outside, &pipes, &counts).await;
+            let relayed = both(inside, outside, &pipes, &counts).await;
             assert!(relayed.is_err());
             assert_eq!(counts.received.get(), 8);
             let mut words = [0; 8];
@@ -264,9 +347,9 @@ mod tests {
 
     #[test]
     fn a_pipe_with_bytes_in_it_is_closed_and_forgotten() {
-        run(async {
+        run(|pipes| async move {
             let ((mut program, inside), (outside, server)) = (pair().await, pair().await);
-            let (pipes, counts) = (Pipes::new(), Counts::default());
+            let counts = Counts::default();
             // Nobody reads: sooner or later the bytes stay in the pipe.
             let fill = async {
                 let piece = vec![0; 1 << 20];
@@ -276,12 +359,12 @@ mod tests {
             };
             let stuck = async {
                 tokio::select! {
-                    result = both(&inside, &outside, &pipes, &counts) => panic!("{result:?}"),
+                    result = both(inside, outside, &pipes, &counts) => panic!("{result:?}"),
                     () = fill => {}
                 }
             };
             assert!(tokio::time::timeout(Duration::from_millis(300), stuck).await.is_err());
-            assert_eq!(pipes.counts(), (0, 0), "neither kept nor counted");
+            assert_eq!(pipes.counts().1, 0, "not counted");
             drop(server);
         });
     }

@@ -84,9 +84,9 @@ fn main() {
 
 /// What is compared: the way, with one connection and with many.
 fn cases(peers: &Peers) -> Vec<Case> {
-    let mut tcp = vec![Subject::Direct, Subject::Relay, Subject::Gateway];
+    let mut tcp = vec![Subject::Direct, Subject::Relay, Subject::RelayInside, Subject::Gateway];
     if peers.tinyproxy.is_some() {
-        tcp.insert(2, Subject::Tinyproxy);
+        tcp.insert(3, Subject::Tinyproxy);
     }
     let mut http = vec![Subject::Direct, Subject::Gateway];
     if peers.mitmproxy.is_some() {

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cofferdam_core::event::{EventKind, Mediation, NetConnect, NetDenied, RuleRef};
-use cofferdam_exchange::Refusal;
+use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
+use bytes::Bytes;
+use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::heads;
+use super::meter::memory;
 use super::services::Services;
 use super::stream::Traffic;
 use crate::wire::PACKET;
@@ -54,11 +56,12 @@ struct Noted {
     error: Option<String>,
 }
 
-/// Something to say, in order. A request's permit returns when it was said.
-struct Item {
-    say: Say,
-    files: Vec<OwnedFd>,
-    _permit: Option<OwnedSemaphorePermit>,
+/// What is done in order.
+enum Item {
+    /// Something is said. A request's permit returns when it was.
+    Say { say: Say, files: Vec<OwnedFd>, text: Option<Bytes>, _permit: Option<OwnedSemaphorePermit> },
+    /// Whoever waits for it learns that all before was said.
+    Tell(oneshot::Sender<()>),
 }
 
 impl Session {
@@ -138,7 +141,11 @@ impl Session {
 
     /// Queues something to say.
     pub(crate) fn record(&self, say: Say, files: Vec<OwnedFd>, permit: Option<OwnedSemaphorePermit>) {
-        if self.queue.send(Item { say, files, _permit: permit }).is_err() {
+        self.queue(Item::Say { say, files, text: None, _permit: permit });
+    }
+
+    fn queue(&self, item: Item) {
+        if self.queue.send(item).is_err() {
             // The monitor is gone; `drain` has said so when it ended.
             self.broken.notify_one();
         }
@@ -201,11 +208,46 @@ impl Session {
     }
 }
 
+impl Records for Session {
+    fn record(&self, what: EventKind, text: Option<Bytes>) {
+        let kept = crate::Kept { text: text.is_some(), ..crate::Kept::default() };
+        let say = Say::Record { owner: self.connection.owner, kept, what: Box::new(what) };
+        self.queue(Item::Say { say, files: Vec::new(), text, _permit: None });
+    }
+
+    fn turn(&self, request: u64, bytes: u64, text: Bytes) {
+        let say = Say::Turn { request, bytes };
+        self.queue(Item::Say { say, files: Vec::new(), text: Some(text), _permit: None });
+    }
+
+    fn settled(&self) -> Waiting<'_, Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        self.queue(Item::Tell(tell));
+        Box::pin(async { told.await.map_err(|_| "the monitor is gone".to_owned()) })
+    }
+}
+
 /// Says what is queued until the session ends.
 async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<Item>, broken: Rc<Notify>) {
-    while let Some(mut item) = items.recv().await {
-        shrink(&mut item.say);
-        if services.say(&item.say, &item.files).await.is_err() {
+    while let Some(item) = items.recv().await {
+        let (mut say, mut files, text, _permit) = match item {
+            Item::Say { say, files, text, _permit } => (say, files, text, _permit),
+            Item::Tell(tell) => {
+                // Who does not wait any more needs no answer.
+                let _ = tell.send(());
+                continue;
+            }
+        };
+        shrink(&mut say);
+        // A text becomes a file only now: descriptors are few.
+        let said = match text.map(|text| memory(&text)).transpose() {
+            Ok(file) => {
+                files.extend(file);
+                services.say(&say, &files).await
+            }
+            Err(error) => Err(error),
+        };
+        if said.is_err() {
             // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
             broken.notify_one();
             return;
@@ -215,18 +257,86 @@ async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<It
 
 /// Cuts the heads of an exchange until it fits into a packet.
 fn shrink(say: &mut Say) {
-    loop {
-        let fits = serde_json::to_vec(&*say).map_or(true, |packet| packet.len() <= MOST);
-        let Say::Record { what, .. } = &mut *say else { return };
+    while let Say::Record { what, .. } = &mut *say {
         let EventKind::HttpExchange(exchange) = &mut **what else { return };
-        if fits {
+        if surely_fits(exchange) || serde_json::to_vec(&*say).map_or(true, |packet| packet.len() <= MOST) {
             return;
         }
+        let Say::Record { what, .. } = &mut *say else { return };
+        let EventKind::HttpExchange(exchange) = &mut **what else { return };
         let fields = exchange.request.len().max(exchange.response.len()) / 2;
         exchange.request.truncate(fields);
         exchange.response.truncate(fields);
         if fields == 0 {
             exchange.url = heads::cut(&exchange.url, exchange.url.len() / 2);
         }
+    }
+}
+
+/// Whether an exchange fits without a look at its JSON, in which no byte takes more than six (`\u0000`).
+fn surely_fits(exchange: &HttpExchange) -> bool {
+    /// More than names, numbers, digests and punctuation take, of an exchange and of a field.
+    const FRAME: usize = 4 * 1024;
+    const FIELD: usize = 8;
+    let fields = exchange.request.iter().chain(&exchange.response);
+    let fields: usize = fields.map(|(name, value)| FIELD + 6 * (name.len() + value.len())).sum();
+    let file = exchange.rule.file.as_ref().map_or(0, |file| file.0.len());
+    let texts = exchange.url.len() + exchange.purpose.len() + exchange.error.as_ref().map_or(0, String::len) + file;
+    FRAME + fields + 6 * texts <= MOST
+}
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_core::event::Body;
+
+    use super::*;
+
+    fn exchange(value: &str, fields: usize) -> Say {
+        let fields = vec![("x-field".to_owned(), value.to_owned()); fields];
+        let exchange = HttpExchange {
+            connection: u64::MAX,
+            method: "GET".into(),
+            url: format!("https://a.example/{value}"),
+            version: "HTTP/1.1".into(),
+            status: Some(200),
+            rule: RuleRef {
+                layer: "person".into(),
+                file: Some("/p".into()),
+                line: u32::MAX,
+                name: Some("n".repeat(64)),
+            },
+            purpose: "test".into(),
+            request: fields.clone(),
+            sent: Body::default(),
+            response: fields,
+            received: Body::default(),
+            answered: Some(u64::MAX),
+            microseconds: u64::MAX,
+            upgrade: None,
+            changed: vec!["credentials".into()],
+            error: None,
+        };
+        let what = Box::new(EventKind::HttpExchange(Box::new(exchange)));
+        Say::Record { owner: Some(u64::MAX), kept: crate::Kept::default(), what }
+    }
+
+    #[test]
+    fn what_surely_fits_does_and_the_rest_is_cut() {
+        for value in ["v", "\u{0}", "\"", "é"] {
+            for (length, fields) in [(1, 1), (10, 100), (100, 40), (300, 16), (1, 2000), (5000, 20), (60_000, 1)] {
+                let mut say = exchange(&value.repeat(length), fields);
+                let Say::Record { what, .. } = &say else { unreachable!() };
+                let EventKind::HttpExchange(inner) = &**what else { unreachable!() };
+                let surely = surely_fits(inner);
+                let before = serde_json::to_vec(&say).unwrap().len();
+                assert!(!surely || before <= MOST, "{value:?} {length} {fields}: {before}");
+                shrink(&mut say);
+                let after = serde_json::to_vec(&say).unwrap().len();
+                assert!(after <= MOST && (before > MOST || after == before), "{value:?} {length} {fields}: {after}");
+            }
+        }
+        assert!(
+            matches!(exchange("v", 12), Say::Record { what, .. } if matches!(&*what, EventKind::HttpExchange(e) if surely_fits(e)))
+        );
     }
 }

@@ -214,6 +214,12 @@ impl Recorder {
         Ok(())
     }
 
+    /// A model request, by its number in the log, holds a turn of the person's.
+    pub(super) fn prompted(&mut self, request: u64, text: &[u8], bytes: u64) -> Result<(), RecordError> {
+        self.prompts.in_model(request, text, bytes, &mut self.log)?;
+        Ok(())
+    }
+
     /// What the terminal showed.
     pub(super) fn terminal(&mut self, shown: &[u8]) -> Result<(), RecordError> {
         let cast = match &mut self.cast {

@@ -17,6 +17,8 @@ pub enum Http {
 pub enum Subject {
     Direct,
     Relay,
+    /// The same relay where the gateway's client is: behind the address translation of the enclosure's network.
+    RelayInside,
     Tinyproxy,
     Mitmproxy,
     Gateway,
@@ -27,6 +29,7 @@ impl Subject {
         match self {
             Subject::Direct => "direct",
             Subject::Relay => "C relay (splice)",
+            Subject::RelayInside => "C relay inside",
             Subject::Tinyproxy => "tinyproxy",
             Subject::Mitmproxy => "mitmproxy",
             Subject::Gateway => "gateway",
@@ -34,10 +37,11 @@ impl Subject {
     }
 
     /// Where a client connects for plain TCP.
-    fn tcp(self, peers: &Peers) -> (&'static str, u16) {
+    fn tcp(self, peers: &Peers, inside: &Run) -> (&'static str, u16) {
         match self {
             Subject::Direct => ("127.0.0.1", peers.sink.port),
             Subject::Relay => ("127.0.0.1", peers.relay.port),
+            Subject::RelayInside => ("127.0.0.1", inside.relay()),
             Subject::Tinyproxy => ("127.0.0.1", peers.tinyproxy.as_ref().unwrap().port),
             Subject::Mitmproxy => unreachable!("compared for HTTP only"),
             Subject::Gateway => (HOST, peers.sink.port),
@@ -49,7 +53,7 @@ impl Subject {
         match self {
             Subject::Direct => Some(peers.server.port),
             Subject::Mitmproxy => Some(peers.mitmproxy.as_ref().unwrap().port),
-            Subject::Relay | Subject::Tinyproxy => unreachable!("compared for TCP only"),
+            Subject::Relay | Subject::RelayInside | Subject::Tinyproxy => unreachable!("compared for TCP only"),
             Subject::Gateway => None,
         }
     }
@@ -67,9 +71,9 @@ pub struct Sample {
     pub p99: f64,
 }
 
-/// Runs a script where its client belongs: inside the enclosure for the gateway, else outside.
+/// Runs a script where its client belongs: inside the enclosure for what serves there, else outside.
 pub fn script(peers: &Peers, inside: &Run, subject: Subject, script: &str) -> String {
-    if subject == Subject::Gateway {
+    if matches!(subject, Subject::Gateway | Subject::RelayInside) {
         return inside.output(script);
     }
     let mut shell = Command::new("sh");
@@ -82,7 +86,7 @@ fn numbers(text: &str) -> Vec<f64> {
 }
 
 pub fn tcp(peers: &Peers, inside: &Run, subject: Subject, connections: usize, milliseconds: u64) -> Sample {
-    let (host, port) = subject.tcp(peers);
+    let (host, port) = subject.tcp(peers, inside);
     let to = if subject == Subject::Tinyproxy { format!("127.0.0.1:{}", peers.sink.port) } else { String::new() };
     let load = |what: &str| {
         let words = format!("./tcp {what} {host} {port} {connections} {milliseconds} {to}");

@@ -1,6 +1,6 @@
 //! A run with a shell inside that does what it is told, and the gateway that serves it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -33,6 +33,7 @@ pub struct Run {
     child: Child,
     words: RefCell<Option<ChildStdin>>,
     answers: RefCell<BufReader<ChildStdout>>,
+    relay: OnceCell<u16>,
 }
 
 impl Run {
@@ -42,7 +43,16 @@ impl Run {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let words = RefCell::new(child.stdin.take());
         let answers = RefCell::new(BufReader::new(child.stdout.take().unwrap()));
-        Run { child, words, answers }
+        Run { child, words, answers, relay: OnceCell::new() }
+    }
+
+    /// The port of a relay to a server, both inside; they are started when they are first asked for.
+    pub fn relay(&self) -> u16 {
+        *self.relay.get_or_init(|| {
+            let start = "./tcp sink >sink & until [ -s sink ]; do sleep 0.01; done; ./tcp relay $(cat sink) >relay & \
+                         until [ -s relay ]; do sleep 0.01; done; cat relay";
+            self.output(start).trim().parse().unwrap()
+        })
     }
 
     /// What a command inside prints; it must end well.

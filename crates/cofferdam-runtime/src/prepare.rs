@@ -14,6 +14,7 @@ use cofferdam_evidence::Secrets;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::from::{is_rerun, kept_layers};
+use crate::home_files;
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
 use crate::publish::Listening;
@@ -74,6 +75,7 @@ impl Prepared {
                 layer(between.first().unwrap_or(lower).as_path(), upper.as_path(), work.as_path())?;
             }
         }
+        place_home_files(&mut plan, home.is_some());
         let decoys = if plan.tripwires.is_empty() { Decoys::default() } else { decoys(&mut plan, home.is_some()) };
         let record = RunRecord {
             run: plan.run.clone(),
@@ -194,6 +196,22 @@ fn make_home(home: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Writes what the home gets for this run: into the home, where it is this run's alone, else into this run's layer of it. Where an
+/// earlier run left something in the way, the person is told, and the agent goes without.
+fn place_home_files(plan: &mut RunPlan, own: bool) {
+    let upper = plan.enclosure.mounts.iter().find_map(|mount| match mount {
+        Mount::Overlay { lower, upper, .. } if *lower == plan.home => Some(upper),
+        _ => None,
+    });
+    let Some(layer) = upper.filter(|_| !own).or_else(|| own.then_some(&plan.home)) else { return };
+    for file in &plan.home_files {
+        if let Err(e) = home_files::write(layer.as_path(), file) {
+            let what = file.path.as_path().display();
+            plan.notes.push(format!("~/{what} is not there: something in the agent's home is in its way: {e}"));
+        }
+    }
 }
 
 /// Places the decoys: in the home, where it is this run's alone, else in this run's layer of it. There is no boundary in them:

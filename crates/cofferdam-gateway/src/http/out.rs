@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cofferdam_core::event::RuleRef;
 use cofferdam_exchange::{Answer, Awaits, Filter, Notes, Onward, Records, Refusal, Target, Verdict, Waiting, Whole};
 use cofferdam_policy::{Policy, Rule};
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body_util::Full;

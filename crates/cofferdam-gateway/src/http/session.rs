@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
 use bytes::Bytes;
+use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
 use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};

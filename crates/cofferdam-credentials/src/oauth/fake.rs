@@ -1,5 +1,6 @@
 //! An authorization server for tests: it rotates refresh tokens at each use, and revokes all that came of a sign-in when an
 //! old one is used again (RFC 9700, section 4.14.2). The tests of the program use it behind a socket.
+#![allow(dead_code, reason = "each of the two uses a part of it")]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -80,6 +81,11 @@ impl Authority {
         self.state.lock().unwrap().families.iter_mut().for_each(|family| family.access.clear());
     }
 
+    /// All that was signed in is not any more.
+    pub fn revoke(&self) {
+        self.state.lock().unwrap().families.iter_mut().for_each(|family| family.revoked = true);
+    }
+
     /// Whether somebody who has this refresh token is signed in.
     pub fn is_live(&self, refresh: &str) -> bool {
         self.state.lock().unwrap().families.iter().any(|family| !family.revoked && family.refresh == refresh)
@@ -121,8 +127,8 @@ impl Authority {
 }
 
 fn issue(state: &mut State, at: usize) -> Issued {
-    let token = |kind: &str| format!("fake-{kind}-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let issued = Issued { access: token("access"), refresh: token("refresh"), id: token("id") };
+    let token = |kind: &str| format!("fake.{kind}.{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let issued = Issued { access: token("at"), refresh: token("rt"), id: token("it") };
     let family = &mut state.families[at];
     let old = std::mem::replace(&mut family.refresh, issued.refresh.clone());
     family.used.insert(old);

@@ -7,6 +7,8 @@
     reason = "what a test user without privileges cannot prove is said on standard error"
 )]
 
+#[path = "../../../cofferdam-credentials/src/oauth/fake.rs"]
+mod authority;
 mod behaviour;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
@@ -40,6 +42,7 @@ mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
 mod session;
+mod sign_ins;
 mod store;
 mod support;
 mod terminal;

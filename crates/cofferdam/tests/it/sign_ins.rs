@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -33,6 +34,7 @@ while [ "$n" -lt "$1" ]; do
     fi
     [ "$code" = 200 ] && ok=$((ok + 1))
     cat answer
+    grep -q enough answer && break
     sleep "${2:-0}"
 done
 echo "answered $ok of $n"
@@ -43,12 +45,23 @@ struct Person {
     scene: Scene,
     authority: &'static Authority,
     server: Server,
+    seen: &'static Seen,
+}
+
+/// Which runs came with which access tokens, and were let in.
+type Seen = Mutex<BTreeSet<(String, String)>>;
+
+/// The run that a request comes from.
+fn who(head: &str) -> String {
+    let line = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("x-run: ").map(str::to_owned));
+    line.unwrap_or_default()
 }
 
 impl Person {
     /// Whose access tokens live so long.
     fn new(lifetime: u64) -> Person {
         let authority: &'static Authority = Box::leak(Box::new(Authority::new(Duration::from_secs(lifetime))));
+        let seen: &'static Seen = Box::leak(Box::default());
         let server = Server::answering(move |head, body| {
             let path = head.split_whitespace().nth(1).unwrap_or_default();
             if path == "/oauth/token" {
@@ -59,11 +72,17 @@ impl Person {
             }
             let sent = token_of(head).unwrap_or_default();
             match authority.lets_in(&sent) {
-                true => (format!("200 OK\r\nX-Mirror: {sent}"), format!("you are {sent}\n").into_bytes()),
+                true => {
+                    let mut seen = seen.lock().unwrap();
+                    seen.insert((who(head), sent.clone()));
+                    let enough = seen.iter().filter(|(by, _)| *by == who(head)).count() > 10;
+                    let words = if enough { "enough of you" } else { "you are" };
+                    (format!("200 OK\r\nX-Mirror: {sent}"), format!("{words} {sent}\n").into_bytes())
+                }
                 false => ("401 Unauthorized".to_owned(), b"who are you\n".to_vec()),
             }
         });
-        let person = Person { scene: Scene::new(), authority, server };
+        let person = Person { scene: Scene::new(), authority, server, seen };
         let (scene, port) = (&person.scene, person.server.port);
         let place = person.server.place();
         scene.policy(&format!(
@@ -212,19 +231,17 @@ fn a_run_uses_the_sign_in_and_has_no_token() {
 fn two_runs_at_once_go_through_ten_refreshes_each() {
     let person = Person::new(2);
     let start = |who: &str| -> Child {
-        let mut command = person.command(who, &["90", "0.2"]);
+        let mut command = person.command(who, &["1000", "0.2"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut runs = [start("first"), start("second")];
     let tokens = |who: &str| -> BTreeSet<String> {
-        let mine = format!("x-run: {who}");
-        let heard = person.server.heard().into_iter();
-        heard.filter(|head| head.to_ascii_lowercase().contains(&mine)).filter_map(|head| token_of(&head)).collect()
+        person.seen.lock().unwrap().iter().filter(|(by, _)| by == who).map(|(_, token)| token.clone()).collect()
     };
     // While they run, what is inside is searched.
     let mut searched = 0;
     let done = |runs: &mut [Child; 2]| runs.iter_mut().all(|run| run.try_wait().unwrap().is_some());
-    assert!(eventually(120, || {
+    assert!(eventually(240, || {
         for run in &runs {
             let chain = processes::chain(run.id().cast_signed());
             let (mut inside, Some(init)) = (Vec::new(), chain.get(2)) else { continue };
@@ -238,23 +255,28 @@ fn two_runs_at_once_go_through_ten_refreshes_each() {
                 searched += 1;
             }
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(400));
         done(&mut runs)
     }));
     let root = is_root();
-    assert!(searched > 50 || !root, "{searched} processes were searched");
+    assert!(searched > 20 || !root, "{searched} processes were searched");
     for run in runs {
         let got = run.wait_with_output().unwrap();
         let out = String::from_utf8_lossy(&got.stdout).into_owned();
-        assert!(out.contains("answered 90 of 90"), "{out}\n{}", String::from_utf8_lossy(&got.stderr));
+        assert!(
+            out.contains("enough of you") && out.contains("answered "),
+            "{out}\n{}",
+            String::from_utf8_lossy(&got.stderr)
+        );
         person.none_in("the output", &got.stdout);
     }
     for who in ["first", "second"] {
         assert!(tokens(who).len() > 10, "{who} saw {} tokens", tokens(who).len());
     }
     assert!(person.is_signed_in());
-    let all = tokens("first").union(&tokens("second")).count();
-    assert!(person.authority.refreshes() <= all + 1, "{} refreshes for {all} tokens", person.authority.refreshes());
+    // Each refresh token was used once: two that refresh on their own sign each other out.
+    let issued = person.authority.issued().len() / 3;
+    assert_eq!(person.authority.refreshes(), issued - 1, "and one of them came from signing in");
     // Evidence, layers and homes of both; the state of sign-ins lies in the store too, and holds digests.
     let store = person.scene.state.join("cofferdam");
     for token in person.authority.issued() {
@@ -357,7 +379,6 @@ fn what_an_agent_does_inside_changes_nothing_outside() {
     let token = |body: &str| format!("curl -sS -m 20 -w ' %{{http_code}}\\n' -d \"{body}\" $BASE/oauth/token");
     for (script, said) in [
         ("echo '{\"tokens\": {\"access\": \"mine\"}}' >~/.fake/auth.json; cat ~/.fake/auth.json".to_owned(), "mine"),
-        ("rm -rf ~/.fake; ln -s / ~/.fake; ls ~/.fake/".to_owned(), "run"),
         // Whatever is posted there is answered here, with placeholders.
         (token("grant_type=authorization_code&code=stolen&code_verifier=x"), "coffer-placeholder-fake-access-"),
         (
@@ -381,6 +402,9 @@ fn what_an_agent_does_inside_changes_nothing_outside() {
         ),
         ("curl -sS -m 20 -w '%{http_code}' -d \"$(field id)\" $BASE/v1/messages".to_owned(), "403"),
         ("curl -sS -m 20 -o /dev/null http://127.0.0.1:${BASE##*:}/oauth/token || echo refused".to_owned(), "refused"),
+        ("rm -rf ~/.fake; ln -s / ~/.fake; ls ~/.fake/".to_owned(), "run"),
+        // The next run finds no way to where it should stand, and follows none.
+        ("ls -la ~/.fake/".to_owned(), "etc"),
     ] {
         let got = person.instead(&script);
         assert!(got.contains(said), "{script}: {got}");
@@ -433,8 +457,8 @@ fn who_is_not_signed_in_outside_does_not_sign_in_inside() {
     let other = person.scene.outside.join("auth.json");
     std::fs::rename(person.file(), &other).unwrap();
     std::os::unix::fs::symlink(&other, person.file()).unwrap();
-    let got = person.instead("ls ~/.fake");
-    assert!(!got.contains("auth.json"), "{got}");
+    let got = person.instead("curl -sS -d grant_type=refresh_token $BASE/oauth/token");
+    assert!(got.contains("nobody is signed in to fake outside"), "{got}");
     let list = person.scene.finished(&["credential", "list"]);
     assert!(list.all().contains("leads out of the home"), "{}", list.all());
     assert!(Path::new(&other).exists());

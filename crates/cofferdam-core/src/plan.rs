@@ -83,7 +83,7 @@ pub struct PlannedSignIn {
     pub grant: serde_json::Value,
     /// The agent's file, on the host.
     pub file: Bytes,
-    /// The directory that the agent makes while it refreshes, on the host.
+    /// The directory that the agent locks while it refreshes, on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Bytes>,
 }

@@ -167,9 +167,11 @@ impl Injector {
             let placeholder = held.planned.placeholder.as_ref().is_some_and(|placeholder| {
                 head.headers.get_all(&field).iter().any(|v| replaced(v.as_bytes(), placeholder, b"").is_some())
             });
-            // Who does not send the placeholder of a sign-in has another credential in another field.
-            let added = !sent && held.planned.grant.is_none();
-            if placeholder || added && !places.iter().any(|place| place.field == field) {
+            if placeholder
+                || !sent
+                    && !held.planned.credential.placeholder_only
+                    && !places.iter().any(|place| place.field == field)
+            {
                 places.push(Place { held, one, field, placeholder });
             }
         }

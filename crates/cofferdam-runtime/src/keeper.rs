@@ -94,8 +94,7 @@ pub fn main() -> i32 {
 }
 
 fn keep(task: &Task, home: &std::path::Path) -> Result<Kept, SignInError> {
-    let lock = task.lock.as_ref().map(|lock| lock.as_path().to_owned());
-    let place = Place::find(task.file.as_path(), lock, home)?;
+    let place = Place::find(task.file.as_path(), task.lock.as_ref().map(Bytes::as_path), home)?;
     let post = Outside(task);
     Keeper { sign_in: &task.sign_in, place: &place, store: task.store.as_path(), post: &post }.tokens(&task.wanted)
 }

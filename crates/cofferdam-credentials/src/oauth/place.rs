@@ -29,11 +29,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Finds the file. Links are followed, to where the home or the file's own directory has it.
+    /// Finds the file, and the lock of the directory that the agent locks. Links are followed, those of the file to where the home
+    /// or its own directory has it.
     ///
     /// # Errors
     /// Where there is none, or it lies elsewhere.
-    pub fn find(file: &Path, lock: Option<PathBuf>, home: &Path) -> Result<Place, SignInError> {
+    pub fn find(file: &Path, locked: Option<&Path>, home: &Path) -> Result<Place, SignInError> {
         let path = match file.canonicalize() {
             Ok(path) => path,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -46,6 +47,13 @@ impl Place {
             let why = format!("it leads out of the home, to {}", path.display());
             return Err(SignInError::File { path: file.to_owned(), why });
         }
+        // Where there is no such directory nobody locks it.
+        let locked = locked.and_then(|locked| locked.canonicalize().ok());
+        let lock = locked.map(|locked| {
+            let mut lock = locked.into_os_string();
+            lock.push(".lock");
+            lock.into()
+        });
         Ok(Place { path, lock })
     }
 

@@ -61,7 +61,8 @@ pub struct SignIn {
     pub client_secret: Option<String>,
     /// The requests that carry the access token.
     pub uses: Vec<Carries>,
-    /// The directory, below the home, that the agent makes while it refreshes.
+    /// The directory, below the home, that the agent locks while it refreshes, as proper-lockfile does: by making another one, of
+    /// its name without symbolic links and with `.lock` behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
 }
@@ -173,7 +174,7 @@ impl SignIn {
         self.agents.iter().any(|own| own == agent)
     }
 
-    /// Where the person's file and, where it has one, the agent's lock lie outside; `env` gives a variable of theirs.
+    /// Where the person's file and, where there is one, the directory that the agent locks lie outside; `env` gives a variable of theirs.
     pub fn outside(&self, home: &Path, env: impl Fn(&str) -> Option<PathBuf>) -> (PathBuf, Option<PathBuf>) {
         let at = |below: &str| {
             let moved = self.moved.as_ref().and_then(|moved| {
@@ -213,6 +214,8 @@ impl SignIn {
             uses,
             expose: None,
             lifetime: None,
+            // Who does not send it has another credential, in another field.
+            placeholder_only: true,
             purpose,
         })
     }
@@ -284,11 +287,11 @@ mod tests {
         let claude = &all[0];
         let (file, lock) = claude.outside(Path::new("/home/me"), |_| None);
         assert_eq!(file, Path::new("/home/me/.claude/.credentials.json"));
-        assert_eq!(lock.unwrap(), Path::new("/home/me/.claude.lock"));
+        assert_eq!(lock.unwrap(), Path::new("/home/me/.claude"));
         let moved = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| PathBuf::from("/home/me/work/c"));
         let (file, lock) = claude.outside(Path::new("/home/me"), moved);
         assert_eq!(file, Path::new("/home/me/work/c/.credentials.json"));
-        assert_eq!(lock.unwrap(), Path::new("/home/me/work/c.lock"));
+        assert_eq!(lock.unwrap(), Path::new("/home/me/work/c"));
         let relative = |_: &str| Some(PathBuf::from("c"));
         assert_eq!(claude.outside(Path::new("/home/me"), relative).0, Path::new("/home/me/.claude/.credentials.json"));
     }

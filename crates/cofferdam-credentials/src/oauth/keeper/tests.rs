@@ -64,7 +64,7 @@ impl Scene {
 
     fn place(&self) -> Place {
         let (file, lock) = self.sign_in.outside(&self.root(), |_| None);
-        Place::find(&file, lock, &self.root()).unwrap()
+        Place::find(&file, lock.as_deref(), &self.root()).unwrap()
     }
 
     fn tokens(&self, wanted: &Wanted, post: &dyn Post) -> Result<Kept, SignInError> {

@@ -314,7 +314,7 @@ fn a_sign_in_is_put_where_its_placeholder_stands_and_nowhere_else() {
         ("api.anthropic.com", "/v1/messages", "x-other", own.access.as_str()),
         ("api.anthropic.com", "/v1/messages", "authorization", own.refresh.as_str()),
         ("evil.example", "/v1/messages", "authorization", bearer.as_str()),
-        ("platform.claude.com", "/v1/oauth/token/../token2", "authorization", own.refresh.as_str()),
+        ("platform.claude.com", "/v1/oauth/token2", "authorization", own.refresh.as_str()),
     ] {
         let mut sent = posts(path, &[(name, value)]);
         match ask(&injector, host, &mut sent) {
@@ -334,6 +334,9 @@ fn who_refreshes_inside_is_answered_here() {
         ("console.anthropic.com", "/v1/oauth/token"),
         ("platform.claude.com", "/v1/oauth/token/"),
         ("platform.claude.com", "/v1/oauth/token?x=1"),
+        ("platform.claude.com", "/v1/oauth/%74oken"),
+        ("platform.claude.com", "/v1/x/../oauth/token"),
+        ("platform.claude.com", "/v1/oauth/token%2f"),
     ] {
         let Verdict::Answer(answer) = ask(&injector, host, &mut posts(path, &[])) else { panic!("{host}{path}") };
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();

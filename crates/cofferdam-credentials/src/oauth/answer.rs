@@ -1,6 +1,7 @@
 //! What an agent that refreshes inside is answered: its request is never passed on.
 
 use cofferdam_exchange::{Answer, Target};
+use cofferdam_policy::NormalPath;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, request};
 use serde::{Deserialize, Serialize};
@@ -22,10 +23,18 @@ impl Grant {
     pub(crate) fn is_asked(&self, target: &Target, head: &request::Parts) -> bool {
         self.sign_in.token_urls().any(|url| {
             (url.tls, url.host_inside(), url.port) == (target.tls, &target.host, target.port)
-                && head.uri.path().trim_end_matches('/') == url.path.trim_end_matches('/')
+                && is_same(head.uri.path(), &url.path)
                 // Looking is no asking: CORS, a client that looks whether it is there.
                 && head.method == Method::POST
         })
+    }
+}
+
+/// Whether a path is that of a token endpoint, however it is written. One that can be read in several ways is taken for it.
+fn is_same(path: &str, own: &str) -> bool {
+    match (NormalPath::of(path), NormalPath::of(own)) {
+        (Ok(path), Ok(own)) => path.as_str().trim_end_matches('/') == own.as_str().trim_end_matches('/'),
+        _ => true,
     }
 }
 

@@ -386,11 +386,9 @@ fn what_an_agent_does_inside_changes_nothing_outside() {
             "coffer-placeholder-fake-refresh-",
         ),
         (token("{\\\"refresh_token\\\": \\\"another\\\"}"), "\"expires_in\":"),
+        (token("grant_type=refresh_token").replace("/oauth/token", "//oauth/./%74oken/"), "\"expires_in\":"),
         // By another path it carries a placeholder, which does not leave.
-        (
-            "curl -sS -m 20 -w '%{http_code}' -d \"refresh_token=$(field refresh)\" $BASE//oauth/token2".to_owned(),
-            "403",
-        ),
+        ("curl -sS -m 20 -w '%{http_code}' -d \"refresh_token=$(field refresh)\" $BASE/oauth/token2".to_owned(), "403"),
         ("curl -sS -m 20 -w '%{http_code}' -d \"refresh_token=$(field refresh)\" $BASE/v1/messages".to_owned(), "403"),
         (
             "curl -sS -m 20 -w '%{http_code}' -G -d \"refresh_token=$(field refresh)\" $BASE/oauth/token".to_owned(),

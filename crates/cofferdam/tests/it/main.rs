@@ -8,6 +8,8 @@
 )]
 
 mod agents;
+#[path = "../../../cofferdam-credentials/src/oauth/fake.rs"]
+mod authority;
 mod behaviour;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
@@ -44,6 +46,7 @@ mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
 mod session;
+mod sign_ins;
 mod store;
 mod support;
 mod terminal;

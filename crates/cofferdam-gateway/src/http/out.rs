@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::exchange::Exchange;
+use super::hops;
 use super::passing::{Passing, Way};
 use super::refusal;
 use super::reply::Reply;
@@ -26,7 +27,6 @@ use super::services::Unreachable;
 use super::session::Session;
 use super::upstream::{Upstream, words};
 use super::whole::{self, Collected, NotWhole};
-use super::{heads, hops};
 
 /// How long a body waits for the server to want it; curl waits as long.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -240,7 +240,7 @@ impl Out<'_> {
             }
             (Some(server), Some(program), Some(lease)) => {
                 let protocol = head.headers.get(http::header::UPGRADE).and_then(|name| name.to_str().ok());
-                self.exchange.upgrade.replace(Some(heads::cut(protocol.unwrap_or(""), 256)));
+                self.exchange.upgrade.replace(Some(cofferdam_exchange::cut(protocol.unwrap_or(""), 256)));
                 lease.let_go();
                 tokio::task::spawn_local(tunnel(Rc::clone(self.exchange), program, server));
                 Response::from_parts(head, Reply::own(""))

@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 
 /// Most bytes of such a body, and of all of them at once: with what else the gateway holds it stays below 64 MiB. The
 /// APIs of models take 20 to 50 MB.
-pub(crate) const MOST: usize = 48 << 20;
+pub(crate) const MOST: usize = 40 << 20;
 /// In what unit room is given, in bytes.
 const UNIT: usize = 4096;
 /// How long a program may send nothing of a body that others wait for.

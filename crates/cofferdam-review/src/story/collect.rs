@@ -139,6 +139,7 @@ impl Collector {
             // That it is used says that it was fetched.
             EventKind::CredentialFetched(_) => Place::Top,
             EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
+            EventKind::WorkspaceOpened { uid } => self.remark(seq, time, &crate::event_line::opened(uid), true),
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");

@@ -26,6 +26,8 @@ pub(super) struct Prompts {
     /// Absent where lines are not to be kept.
     typing: Option<Typing>,
     input: Input,
+    /// What came of a message.
+    message: Vec<u8>,
     /// The latest prompt's place in the log; 0 before the first one.
     origin: u64,
     known: Known,
@@ -86,6 +88,7 @@ impl Prompts {
             blobs,
             typing: record_typing.then(Typing::default),
             input: Input::default(),
+            message: Vec::new(),
             origin: 0,
             known: Known::default(),
         }
@@ -114,6 +117,21 @@ impl Prompts {
         let room = INPUT_KEPT.saturating_sub(self.input.text.len());
         self.input.text.extend_from_slice(&piece[..piece.len().min(room)]);
         self.input.last = Some(Instant::now());
+    }
+
+    /// Takes a piece of what a message on the standard input asks, and writes it with the last one, which says how many
+    /// `bytes` it has.
+    pub(super) fn message(
+        &mut self,
+        piece: &[u8],
+        bytes: Option<u64>,
+        log: &mut Log,
+    ) -> Result<Option<Prompt>, RecordError> {
+        let room = INPUT_KEPT.saturating_sub(self.message.len());
+        self.message.extend_from_slice(&piece[..piece.len().min(room)]);
+        let Some(bytes) = bytes else { return Ok(None) };
+        let text = std::mem::take(&mut self.message);
+        self.write(PromptSource::Message, &text, bytes, log).map(Some)
     }
 
     /// Writes the input that is complete: because it ended, or because nothing came for a while.
@@ -290,6 +308,40 @@ mod tests {
         assert_eq!(desk.prompts.origin(), 1);
         let events = desk.logged();
         assert_eq!(events[1].what, EventKind::Prompt(prompt));
+    }
+
+    #[test]
+    fn a_turn_in_a_request_is_a_prompt_unless_another_one_holds_it() {
+        let mut desk = Desk::new(true);
+        let argv = ["claude".into(), "-p".into(), "fix the parser".into()];
+        desk.prompts.at_start(&argv, &mut desk.log).unwrap().unwrap();
+        let (master, slave) = terminal();
+        set(&slave, LocalModes::ECHO, true);
+        desk.prompts.typed(b"yes\r", &master, &mut desk.log).unwrap();
+        desk.prompts.input(br#"{"method":"session/prompt","text":"say \"hi\"\n now"}"#);
+        let turn = |desk: &mut Desk, text: &str| {
+            let prompt = desk.prompts.in_model(1, text.as_bytes(), 7, &mut desk.log).unwrap();
+            prompt.map(|prompt| (prompt.source, prompt.bytes, desk.text(&prompt)))
+        };
+        for known in [
+            "fix the parser",
+            " fix the parser\n",
+            "Context: …\n\nfix the parser",
+            "yes",
+            "say \"hi\"\n now",
+            "",
+            " \n",
+        ] {
+            assert_eq!(turn(&mut desk, known), None, "{known:?}");
+        }
+        let new = Some((PromptSource::Model, 7, "yes, and the lexer".to_owned()));
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), new, "a short one is not known by what it holds");
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), None, "not twice");
+        let origin = desk.prompts.origin();
+        let events = desk.logged();
+        let last = events.last().unwrap();
+        assert_eq!((last.cause, last.link), (Some(1), Some(Link::Exchange)));
+        assert_eq!(origin, last.seq - 1, "what top commands come from is what the person gave the run itself");
     }
 
     #[test]

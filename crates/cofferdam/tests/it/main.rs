@@ -29,6 +29,7 @@ mod model_server;
 mod models;
 mod network;
 mod network_attacks;
+mod network_sockets;
 mod policy;
 mod privileged;
 mod promote;

@@ -24,6 +24,7 @@ mod gateway;
 mod kernel;
 mod kills;
 mod lifetimes;
+mod look_ups;
 mod memory;
 mod model_server;
 mod models;

@@ -53,6 +53,7 @@ use crate::store::Store;
 use commands::{Commands, ProcessWatch, is_readable};
 use control::{Control, answer};
 use outlet::Outlet;
+use processes::agent::Sought;
 use record::Recorder;
 use relay::Relay;
 use tripwires::Tripwires;
@@ -211,7 +212,8 @@ impl Monitor {
         // Init mounts meanwhile. No log, no run: the command starts only when event 0 stands.
         let recorder = self.recorder.insert(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
         if let Some(commands) = &mut self.commands {
-            commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
+            let (evidence, agent) = (self.run.directory.join("evidence"), Sought::of(&self.run.plan));
+            commands.record_in(&evidence, recorder.striker(), recorder.origin(), agent)?;
         }
         self.wait_ready()?;
         self.publish()?;

@@ -107,7 +107,7 @@ impl Outlet {
             failed: None,
             brokers: Brokers::new(network)?,
             models: Models::default(),
-            traffic: Traffic::default(),
+            traffic: Traffic::new(&network.quiet),
         })
     }
 

@@ -7,6 +7,7 @@
     reason = "what a test user without privileges cannot prove is said on standard error"
 )]
 
+mod agents;
 mod behaviour;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]

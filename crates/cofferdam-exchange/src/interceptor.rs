@@ -6,7 +6,7 @@ use std::pin::Pin;
 use cofferdam_core::event::{EventKind, RuleRef};
 use http::{request, response};
 
-use crate::{Filter, Refusal};
+use crate::{Filter, Refusal, Whole};
 
 /// Where a request goes, and by which rule. Decided before any interceptor is asked; none can change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Target {
 pub enum Verdict {
     /// It goes on, changed or not; its body through this filter, where there is one.
     Pass(Option<Box<dyn Filter>>),
+    /// All of it is wanted before that is decided.
+    Whole(Box<dyn Whole>),
     /// It does not go out.
     Refuse(Refusal),
     /// It may go out, and cannot: something that it needs is not to be had. Why, in words for the program.
@@ -90,6 +92,7 @@ impl std::fmt::Debug for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Verdict::Pass(filter) => f.debug_tuple("Pass").field(&filter.is_some()).finish(),
+            Verdict::Whole(_) => f.write_str("Whole"),
             Verdict::Refuse(refusal) => f.debug_tuple("Refuse").field(refusal).finish(),
             Verdict::Fail(why) => f.debug_tuple("Fail").field(why).finish(),
             Verdict::Answer(answer) => f.debug_tuple("Answer").field(answer).finish(),

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::accept::{Destinations, Redirected};
 use crate::error::GatewayError;
 use crate::handle::Handle;
-use crate::http::{Services, Unreachable};
+use crate::http::{Bodies, Services, Unreachable};
 use crate::names::Names;
 use crate::outside::{ConnectError, Outgoing, Outside};
 use crate::owner::Owners;
@@ -25,7 +25,7 @@ use crate::pipes::Pipes;
 use crate::publish::Published;
 use crate::room::Room;
 use crate::tls::{Leaves, Servers};
-use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, roots};
+use crate::{Connection, Hear, Ledger, Place, Say, Settings, Sockets, accept, confine, dns, lanes, roots};
 
 /// Most connections at once; what comes beyond waits in the listener's queue until one that does nothing has made place.
 const CONNECTIONS: usize = 4096;
@@ -53,6 +53,8 @@ pub struct Gateway {
     servers: Servers,
     /// Who sees requests, in order.
     pub(crate) interceptors: Vec<Box<dyn Interceptor>>,
+    /// Room for bodies that are held as a whole.
+    bodies: Bodies,
     /// Pipes for relayed connections.
     pub(crate) pipes: Pipes,
     connections: Cell<u64>,
@@ -109,6 +111,10 @@ impl Services for Gateway {
         &self.interceptors
     }
 
+    fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
     fn leaves(&self) -> &Leaves {
         &self.leaves
     }
@@ -149,7 +155,7 @@ pub fn serve(
 ) -> Result<(), GatewayError> {
     let roots = roots::read(&settings.roots)?;
     confine::limits()?;
-    let room = connections(confine::descriptors()?);
+    let room = Places::within(confine::descriptors()?);
     confine::confine()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -163,20 +169,33 @@ pub fn serve(
     result
 }
 
-/// How many connections there can be at once, each with a socket inside and one outside, by the limit of descriptors.
-fn connections(descriptors: u64) -> usize {
-    let room = descriptors.saturating_sub(OTHER) / 2;
-    usize::try_from(room).unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS)
+/// How much there can be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Connections, each with a socket inside and one outside.
+    pub(crate) connections: usize,
+    /// Lanes, each with two pipes besides.
+    pub(crate) lanes: usize,
 }
 
-/// What [`serve`] does after confinement, with `room` for connections. Must run in a [`LocalSet`].
+impl Places {
+    /// By the limit of descriptors.
+    fn within(descriptors: u64) -> Places {
+        let few = |number: u64, most: usize| usize::try_from(number).map_or(most, |number| number.min(most));
+        let lanes = few(descriptors / 64, lanes::MOST);
+        let room = descriptors.saturating_sub(OTHER + 4 * lanes as u64) / 2;
+        Places { connections: few(room, CONNECTIONS).max(1), lanes }
+    }
+}
+
+/// What [`serve`] does after confinement, with `room` for so much. Must run in a [`LocalSet`].
 ///
 /// # Errors
 /// As [`serve`].
 pub(crate) async fn run(
     settings: Settings,
     roots: RootCertStore,
-    room: usize,
+    room: Places,
     sockets: Sockets,
     control: OwnedFd,
     destinations: impl Destinations + 'static,
@@ -193,9 +212,10 @@ pub(crate) async fn run(
         leaves: Leaves::new(&settings.authority).map_err(|e| GatewayError::Certificates(e.to_string()))?,
         servers: Servers::new(roots)?,
         interceptors: interceptors(handle.clone()).map_err(GatewayError::Interceptors)?,
-        pipes: Pipes::new(),
+        bodies: Bodies::default(),
+        pipes: Pipes::new(room.lanes),
         connections: Cell::new(settings.before.connections),
-        room: Room::new(room),
+        room: Room::new(room.connections),
     });
     let destinations: Rc<dyn Destinations> = Rc::new(destinations);
     let mut servers = JoinSet::new();

@@ -21,7 +21,7 @@ use crate::pipes::{Ends, Pipe, Pipes};
 use crate::relay::{Count, Counts, Cut, ended, joined};
 
 /// Most connections that have one: each takes two threads and two pipes.
-pub(crate) const MOST: usize = 64;
+pub(crate) const MOST: usize = 128;
 /// Memory of a thread's stack, in bytes; little of it is touched.
 const STACK: usize = 64 * 1024;
 /// How long a thread waits for somebody who takes nothing before it looks whether anybody wants it to.

@@ -74,12 +74,12 @@ impl Drop for Pipe<'_> {
 }
 
 /// The pipes that nobody uses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pipes {
     kept: RefCell<Vec<Ends>>,
     /// How many large ones there are, lent or kept.
     large: Cell<usize>,
-    /// How many connections have a lane.
+    /// How many lanes are free.
     lanes: Cell<usize>,
 }
 
@@ -88,22 +88,20 @@ pub(crate) struct Place<'p>(&'p Pipes);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.lanes.set(self.0.lanes.get() - 1);
+        self.0.lanes.set(self.0.lanes.get() + 1);
     }
 }
 
 impl Pipes {
-    pub(crate) fn new() -> Pipes {
-        Pipes::default()
+    /// Pipes, and so many lanes.
+    pub(crate) fn new(lanes: usize) -> Pipes {
+        Pipes { kept: RefCell::default(), large: Cell::new(0), lanes: Cell::new(lanes) }
     }
 
     /// A lane, where one is free.
     pub(crate) fn lane(&self) -> Option<Place<'_>> {
-        let taken = self.lanes.get();
-        (taken < crate::lanes::MOST).then(|| {
-            self.lanes.set(taken + 1);
-            Place(self)
-        })
+        self.lanes.set(self.lanes.get().checked_sub(1)?);
+        Some(Place(self))
     }
 
     /// An empty pipe.
@@ -129,11 +127,6 @@ impl Pipes {
 
 #[cfg(test)]
 impl Pipes {
-    /// With no lane free.
-    pub(crate) fn without_lanes() -> Pipes {
-        Pipes { lanes: Cell::new(crate::lanes::MOST), ..Pipes::default() }
-    }
-
     /// Pipes that nobody uses, and large ones.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.kept.borrow().len(), self.large.get())

@@ -239,7 +239,7 @@ mod tests {
 
     /// In a lane, then without one.
     fn run<F: Future<Output = ()>>(test: impl Fn(Pipes) -> F) {
-        for pipes in [Pipes::new(), Pipes::without_lanes()] {
+        for pipes in [Pipes::new(1), Pipes::new(0)] {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test(pipes));
         }
     }

@@ -28,14 +28,21 @@ const MOST_FILES: usize = 3 * Publish::MOST;
 /// From the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Say {
-    /// Something to record. Descriptors: what is kept of the bodies, as memory files.
+    /// Something to record. Descriptors: what is kept of it, as memory files.
     Record {
         /// The socket whose owner caused it.
         owner: Option<u64>,
-        /// Which bodies come with it.
+        /// What comes with it.
         kept: Kept,
-        /// The event; the bodies' references are the monitor's to fill in.
+        /// The event; the references to what is kept are the monitor's to fill in.
         what: Box<EventKind>,
+    },
+    /// A model request holds a turn of the person's that no earlier one held. Descriptor: its text, as a memory file.
+    Turn {
+        /// The number of the request, which was recorded before.
+        request: u64,
+        /// Bytes of the turn before it was cut.
+        bytes: u64,
     },
     /// A connection leaves. Its `net.connect` follows as [`Say::Record`]; should the gateway die before, this is recorded.
     Opened {
@@ -79,13 +86,16 @@ pub enum Say {
     },
 }
 
-/// Which bodies of an exchange are kept.
+/// What is kept of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// What the program sent: the first descriptor.
     pub sent: bool,
     /// What it received: the next one.
     pub received: bool,
+    /// The text of an event of a model: the next one.
+    #[serde(default)]
+    pub text: bool,
 }
 
 /// A port to be published.
@@ -140,7 +150,7 @@ impl Ledger {
             return Err(Errno::MSGSIZE.into());
         }
         let send = || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             if !files.is_empty() {
                 control.push(SendAncillaryMessage::ScmRights(files));

@@ -52,6 +52,10 @@ pub enum Class {
     Source,
     /// No length of time.
     Lifetime,
+    /// No name or pattern of models, and no route between them.
+    Model,
+    /// No amount that can be a budget.
+    Amount,
 }
 
 impl Class {
@@ -75,6 +79,8 @@ impl Class {
         Class::Header,
         Class::Source,
         Class::Lifetime,
+        Class::Model,
+        Class::Amount,
     ];
 
     /// Its name in messages and in the documentation.
@@ -98,6 +104,8 @@ impl Class {
             Class::Header => "header",
             Class::Source => "source",
             Class::Lifetime => "lifetime",
+            Class::Model => "model",
+            Class::Amount => "amount",
         }
     }
 }

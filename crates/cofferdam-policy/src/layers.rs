@@ -8,6 +8,7 @@ use cofferdam_core::change::Digest;
 use crate::credential::Credential;
 use crate::decide::{Layer, Policy};
 use crate::file::{self, FileError, IN_PROJECT};
+use crate::models::{ModelPolicy, ModelRules};
 use crate::packages::Ecosystem;
 use crate::rule::LayerKind;
 use crate::schema::{Parsed, parse};
@@ -125,6 +126,23 @@ impl Layers {
     /// Whose registries a run may reach while it resolves: those of all files that count.
     pub fn registries(&self) -> BTreeSet<Ecosystem> {
         self.counting().flat_map(|file| file.parsed.registries.iter().copied()).collect()
+    }
+
+    /// What the layers that count say of models, with the command line's. Each narrows what those before it leave.
+    ///
+    /// # Errors
+    /// Where one of them has errors.
+    pub fn models(&self, command_line: ModelRules) -> Result<ModelPolicy, LayersError> {
+        let mut layers = Vec::new();
+        for file in self.counting() {
+            match file.parsed.diagnostics.len() {
+                0 => layers.push(file.parsed.models.clone()),
+                count => return Err(LayersError::Errors { path: file.source.path.to_path_buf(), count }),
+            }
+        }
+        layers.push(command_line);
+        layers.retain(|layer| *layer != ModelRules::default());
+        Ok(ModelPolicy(layers))
     }
 
     /// Whether decoys are to stand in the homes of runs.

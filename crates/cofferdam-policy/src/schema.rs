@@ -1,6 +1,7 @@
 //! From a file's text to rules: one pass that finds everything that is wrong, not only the first.
 
 mod credential;
+mod models;
 mod packages;
 mod rule;
 mod tripwires;
@@ -13,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::credential::Credential;
 use crate::diagnostic::{Class, Diagnostic};
+use crate::models::ModelRules;
 use crate::packages::Ecosystem;
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
@@ -31,6 +33,8 @@ pub struct Parsed {
     pub credentials: Vec<Credential>,
     /// Whose registries a run may reach while it resolves.
     pub registries: Vec<Ecosystem>,
+    /// What is said of models.
+    pub models: ModelRules,
     /// Whether decoys are to stand in the homes of runs, where the file says so; the person's alone can.
     pub tripwires: Option<bool>,
     /// Everything that is wrong, in the order of the file.
@@ -42,15 +46,16 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut walk = Walk::new(source);
     let known: &[&str] = match layer {
-        LayerKind::Person => &["version", "network", "packages", "credential", "tripwires"],
+        LayerKind::Person => &["version", "network", "packages", "models", "credential", "tripwires"],
         // A project does not choose how its runs are watched.
-        _ => &["version", "network", "packages", "credential"],
+        _ => &["version", "network", "packages", "models", "credential"],
     };
     walk.known(document.get_ref(), known, "a policy file");
     version(&mut walk, document.get_ref());
     let rules = rules(&mut walk, document.get_ref(), layer);
     let credentials = credential::credentials(&mut walk, document.get_ref(), layer);
     let registries = packages::registries(&mut walk, document.get_ref());
+    let models = models::models(&mut walk, document.get_ref(), layer);
     let tripwires = match layer {
         LayerKind::Person => tripwires::enabled(&mut walk, document.get_ref()),
         _ => None,
@@ -67,7 +72,7 @@ pub fn parse(source: &Source, layer: LayerKind) -> Parsed {
         }));
     }
     diagnostics.sort_by_key(|d| d.span.start);
-    Parsed { rules, credentials, registries, tripwires, diagnostics }
+    Parsed { rules, credentials, registries, models, tripwires, diagnostics }
 }
 
 fn rules(walk: &mut Walk<'_>, table: &DeTable<'_>, layer: LayerKind) -> Vec<Rule> {

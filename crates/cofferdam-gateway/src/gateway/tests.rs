@@ -66,6 +66,7 @@ impl World {
         let told = world.told.clone();
         tokio::task::spawn_local(async move {
             let roots = RootCertStore::empty();
+            let room = Places { connections: room, lanes: 2 };
             run(settings, roots, room, sockets, control, told, |_| Ok(Vec::new())).await.unwrap();
         });
         world
@@ -266,6 +267,13 @@ fn what_is_beyond_the_room_takes_the_place_of_the_oldest_that_idles() {
 }
 
 #[test]
-fn the_limit_of_descriptors_leaves_room_for_other_things() {
-    assert_eq!([1024, 4096, 1_048_576, u64::MAX, 16].map(connections), [336, 1872, 4096, 4096, 1]);
+fn what_there_can_be_follows_from_the_descriptors() {
+    for (descriptors, connections, lanes) in
+        [(u64::MAX, 4096, 128), (20_000, 4096, 128), (4096, 1744, 64), (1024, 304, 16), (256, 1, 4), (0, 1, 0)]
+    {
+        let places = Places::within(descriptors);
+        assert_eq!((places.connections, places.lanes), (connections, lanes), "{descriptors}");
+        let needed = OTHER + 2 * connections as u64 + 4 * lanes as u64;
+        assert!(descriptors < 1024 || needed <= descriptors, "{needed} of {descriptors}");
+    }
 }

@@ -162,7 +162,7 @@ impl Drop for Exchange {
         }
         let exchange = HttpExchange {
             connection: self.session.connection.number,
-            method: heads::cut(&self.asked.method, 256),
+            method: cofferdam_exchange::cut(&self.asked.method, 256),
             url: heads::url(&self.asked.url),
             version: self.asked.version.clone(),
             status,

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::services::{Services, Unreachable};
+use super::whole::Bodies;
 use crate::outside::Outgoing;
 use crate::room::Seat;
 use crate::tls::{Leaves, Servers};
@@ -41,6 +42,7 @@ pub(crate) struct Fake {
     policy: Rc<Policy>,
     pub(crate) interceptors: Vec<Box<dyn Interceptor>>,
     pub(crate) authority: Authority,
+    bodies: Bodies,
     leaves: Leaves,
     servers: Servers,
     outside: SocketAddr,
@@ -59,6 +61,7 @@ impl Fake {
         Fake {
             policy: Rc::new(Policy::new([cofferdam_policy::Layer { rules: parsed.rules }])),
             interceptors: Vec::new(),
+            bodies: Bodies::default(),
             leaves: Leaves::new(&authority).unwrap(),
             authority,
             servers: Servers::new(roots).unwrap(),
@@ -93,6 +96,10 @@ impl Services for Fake {
 
     fn interceptors(&self) -> &[Box<dyn Interceptor>] {
         &self.interceptors
+    }
+
+    fn bodies(&self) -> &Bodies {
+        &self.bodies
     }
 
     fn leaves(&self) -> &Leaves {

@@ -51,7 +51,7 @@ impl Meter {
         }
         let mut kept = self.kept.borrow_mut();
         if kept.is_none() {
-            *kept = Some(rustix::fs::memfd_create("coffer-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+            *kept = Some(create()?);
         }
         while let (Some(file), false) = (&*kept, rest.is_empty()) {
             rest = &rest[rustix::io::write(file, rest)?..];
@@ -86,7 +86,29 @@ impl Meter {
     /// Those of sealing it.
     pub(crate) fn kept(&self) -> io::Result<Option<OwnedFd>> {
         let Some(file) = self.kept.borrow_mut().take() else { return Ok(None) };
-        rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        seal(&file)?;
         Ok(Some(file))
     }
+}
+
+/// A text as a sealed memory file.
+///
+/// # Errors
+/// Those of making, writing and sealing it.
+pub(crate) fn memory(mut text: &[u8]) -> io::Result<OwnedFd> {
+    let file = create()?;
+    while !text.is_empty() {
+        text = &text[rustix::io::write(&file, text)?..];
+    }
+    seal(&file)?;
+    Ok(file)
+}
+
+fn create() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create("coffer-body", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+}
+
+fn seal(file: &OwnedFd) -> io::Result<()> {
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    Ok(rustix::fs::fcntl_add_seals(file, seals)?)
 }

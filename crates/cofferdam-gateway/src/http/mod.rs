@@ -19,6 +19,7 @@ mod services;
 mod session;
 mod stream;
 mod upstream;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use tokio::time::timeout;
 
 pub(crate) use refusal::by_policy;
 pub(crate) use services::{Services, Unreachable};
+pub(crate) use whole::Bodies;
 
 use crate::room::Seat;
 use crate::tls::{self, AcceptError};

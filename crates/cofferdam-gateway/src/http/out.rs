@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cofferdam_core::event::RuleRef;
-use cofferdam_exchange::{Answer, Filter, Notes, Refusal, Target, Verdict, Waiting};
+use cofferdam_exchange::{Answer, Awaits, Filter, Notes, Onward, Records, Refusal, Target, Verdict, Waiting, Whole};
 use cofferdam_policy::{Policy, Rule};
-use http::header::{EXPECT, HOST};
-use http::{Request, Response, StatusCode, Version, request};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::exchange::Exchange;
+use super::hops;
 use super::passing::{Passing, Way};
 use super::refusal;
 use super::reply::Reply;
@@ -24,7 +26,7 @@ use super::request::{About, decide, leave};
 use super::services::Unreachable;
 use super::session::Session;
 use super::upstream::{Upstream, words};
-use super::{heads, hops};
+use super::whole::{self, Collected, NotWhole};
 
 /// How long a body waits for the server to want it; curl waits as long.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -44,7 +46,7 @@ impl Out<'_> {
     pub(super) async fn go(
         &self,
         mut head: request::Parts,
-        body: Incoming,
+        mut body: Incoming,
         upgrade: Option<OnUpgrade>,
     ) -> Response<Reply> {
         let target = Target {
@@ -55,21 +57,18 @@ impl Out<'_> {
             rule: RuleRef::from(&self.rule.id),
             purpose: self.rule.purpose.clone(),
         };
-        let filters = match self.intercept(&target, &mut head).await {
-            Ok(filters) => filters,
-            Err(Stop::Refused(refusal)) => {
-                leave(&head, body);
-                return self.refused(&refusal);
-            }
-            Err(Stop::Failed(why)) => {
-                leave(&head, body);
-                return self.failed(StatusCode::BAD_GATEWAY, &why);
-            }
-            Err(Stop::Answered(answer)) => {
-                leave(&head, body);
-                return self.answered(*answer);
-            }
-        };
+        let mut asking = Asking::default();
+        if let Err(stop) = self.intercept(&target, &mut head, &mut body, &mut asking).await {
+            asking.awaits.into_iter().for_each(|awaits| awaits.unsent());
+            leave(&head, body);
+            return match stop {
+                Stop::Refused(refusal, None) => self.refused(&refusal),
+                Stop::Refused(refusal, Some(answer)) => self.refused_with(&refusal, *answer),
+                Stop::Failed(why) => self.failed(StatusCode::BAD_GATEWAY, &why),
+                Stop::Answered(answer) => self.answered(*answer),
+            };
+        }
+        let Asking { filters, whole, awaits } = asking;
         let asked = head.clone();
         let wanted = (head.version == Version::HTTP_11 && expects(&head)).then(|| Arc::new(Notify::new()));
         let waits = wanted.clone().map(|wanted| -> Waiting<'static, ()> {
@@ -78,7 +77,12 @@ impl Out<'_> {
                 let _silent = timeout(CONTINUE, wanted.notified()).await;
             })
         });
-        let body = Passing::new(body, Way::Out, Rc::clone(self.exchange), filters, waits);
+        let body = match whole {
+            Some(Held { pieces, trailers, room }) => {
+                Passing::whole(pieces, trailers, room, Rc::clone(self.exchange), filters)
+            }
+            None => Passing::new(body, Way::Out, Rc::clone(self.exchange), filters, waits),
+        };
         let mut request = Request::from_parts(head, body);
         if let Some(wanted) = wanted {
             hyper::ext::on_informational(&mut request, move |answer| {
@@ -97,22 +101,35 @@ impl Out<'_> {
         }
         let (response, lease) = match sent {
             Some(Ok(answer)) => answer,
-            Some(Err(Unreachable::Refused(refusal))) => return self.refused(&refusal),
+            Some(Err(Unreachable::Refused(refusal))) => {
+                awaits.into_iter().for_each(|awaits| awaits.unsent());
+                return self.refused(&refusal);
+            }
             Some(Err(Unreachable::Timeout(detail))) => return self.failed(StatusCode::GATEWAY_TIMEOUT, &detail),
             Some(Err(Unreachable::Failed(detail))) => return self.failed(StatusCode::BAD_GATEWAY, &detail),
             None => return self.failed(StatusCode::BAD_GATEWAY, "its body was refused"),
         };
-        self.back(&target, &asked, response, lease, upgrade)
+        self.back(&target, &asked, awaits, response, lease, upgrade)
     }
 
-    /// Asks the interceptors, in order.
-    async fn intercept(&self, target: &Target, head: &mut request::Parts) -> Result<Vec<Box<dyn Filter>>, Stop> {
-        let mut filters = Vec::new();
+    /// Asks the interceptors, in order; what comes of it up to where one stops the request.
+    async fn intercept(
+        &self,
+        target: &Target,
+        head: &mut request::Parts,
+        body: &mut Incoming,
+        asking: &mut Asking,
+    ) -> Result<(), Stop> {
         for interceptor in self.session.services.interceptors() {
             let before = head.clone();
             match interceptor.request(target, head).await {
-                Verdict::Pass(filter) => filters.extend(filter),
-                Verdict::Refuse(refusal) => return Err(Stop::Refused(refusal)),
+                Verdict::Pass(filter) => asking.filters.extend(filter),
+                Verdict::Whole(wants) => {
+                    if self.whole(wants, head, body, asking).await? {
+                        self.exchange.changed(interceptor.name());
+                    }
+                }
+                Verdict::Refuse(refusal) => return Err(Stop::Refused(refusal, None)),
                 Verdict::Fail(why) => return Err(Stop::Failed(why)),
                 Verdict::Answer(answer) => {
                     self.exchange.changed(interceptor.name());
@@ -137,7 +154,50 @@ impl Out<'_> {
         for what in head.extensions.remove::<Notes>().unwrap_or_default().0 {
             self.session.note(what);
         }
-        Ok(filters)
+        Ok(())
+    }
+
+    /// Gives all of a request to who wants it; whether its body is another one now.
+    async fn whole(
+        &self,
+        wants: Box<dyn Whole>,
+        head: &mut request::Parts,
+        body: &mut Incoming,
+        asking: &mut Asking,
+    ) -> Result<bool, Stop> {
+        let filters = std::mem::take(&mut asking.filters);
+        let collected = match asking.whole.take() {
+            None => whole::collect(self.session.services.bodies(), self.exchange, head, body, filters).await,
+            Some(held) => whole::again(held.joined(), filters),
+        };
+        let Collected { body, trailers, mut room } = match collected {
+            Ok(collected) => collected,
+            Err(NotWhole::Refused(refusal)) => {
+                let answer = wants.refused(&refusal);
+                return Err(Stop::Refused(refusal, answer));
+            }
+            Err(NotWhole::Broken(why)) => return Err(Stop::Failed(why)),
+        };
+        let records: Rc<dyn Records> = Rc::clone(self.session) as Rc<dyn Records>;
+        let sent = self.exchange.sent.body();
+        let all = cofferdam_exchange::Request { head, body: body.clone(), sent, records };
+        match wants.request(all).await {
+            Onward::Pass { body: other, awaits } => {
+                asking.awaits.extend(awaits);
+                let changed = other.is_some();
+                let pieces = other.unwrap_or_else(|| vec![body]);
+                let length = pieces.iter().map(Bytes::len).sum();
+                if changed {
+                    head.headers.remove(TRANSFER_ENCODING);
+                    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                room.keep(length);
+                asking.whole = Some(Held { pieces, trailers, room });
+                Ok(changed)
+            }
+            Onward::Refuse(refusal, answer) => Err(Stop::Refused(refusal, answer)),
+            Onward::Fail(why) => Err(Stop::Failed(why)),
+        }
     }
 
     /// The answer, on its way to the program.
@@ -145,6 +205,7 @@ impl Out<'_> {
         &self,
         target: &Target,
         asked: &request::Parts,
+        awaits: Vec<Box<dyn Awaits>>,
         mut response: Response<Incoming>,
         lease: Option<super::upstream::Lease>,
         upgrade: Option<OnUpgrade>,
@@ -165,6 +226,8 @@ impl Out<'_> {
                 self.exchange.changed(interceptor.name());
             }
         }
+        // After all others: what they take out of answers nobody else sees.
+        filters.extend(awaits.into_iter().filter_map(|awaits| awaits.answer(&mut head)));
         head.version = if self.about.version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
         match (becomes, upgrade, lease) {
             (None, _, lease) => {
@@ -177,7 +240,7 @@ impl Out<'_> {
             }
             (Some(server), Some(program), Some(lease)) => {
                 let protocol = head.headers.get(http::header::UPGRADE).and_then(|name| name.to_str().ok());
-                self.exchange.upgrade.replace(Some(heads::cut(protocol.unwrap_or(""), 256)));
+                self.exchange.upgrade.replace(Some(cofferdam_exchange::cut(protocol.unwrap_or(""), 256)));
                 lease.let_go();
                 tokio::task::spawn_local(tunnel(Rc::clone(self.exchange), program, server));
                 Response::from_parts(head, Reply::own(""))
@@ -192,6 +255,15 @@ impl Out<'_> {
         self.exchange.failed(format!("refused: {}", refusal.detail));
         self.session.denied(self.about.method.as_str(), &self.about.path, refusal);
         refusal::refused(self.about.of(), self.about.manner, refusal)
+    }
+
+    /// Refuses it with an answer that its program understands.
+    fn refused_with(&self, refusal: &Refusal, answer: Answer) -> Response<Reply> {
+        self.exchange.failed(format!("refused: {}", refusal.detail));
+        self.session.denied(self.about.method.as_str(), &self.about.path, refusal);
+        let mut response = Response::from_parts(answer.head, Reply::Own(Full::new(answer.body)));
+        response.headers_mut().insert("x-cofferdam", HeaderValue::from_static("denied"));
+        response
     }
 
     fn failed(&self, status: StatusCode, detail: &str) -> Response<Reply> {
@@ -211,16 +283,42 @@ impl Out<'_> {
     }
 }
 
+/// What interceptors want of a request that goes on.
+#[derive(Default)]
+struct Asking {
+    filters: Vec<Box<dyn Filter>>,
+    /// Its body, where one wanted it as a whole.
+    whole: Option<Held>,
+    awaits: Vec<Box<dyn Awaits>>,
+}
+
+/// A body that is there as a whole.
+struct Held {
+    pieces: Vec<Bytes>,
+    trailers: Option<http::HeaderMap>,
+    room: whole::Taken,
+}
+
+impl Held {
+    fn joined(self) -> Collected {
+        let body = match &self.pieces[..] {
+            [one] => one.clone(),
+            pieces => pieces.concat().into(),
+        };
+        Collected { body, trailers: self.trailers, room: self.room }
+    }
+}
+
 /// A request does not go out.
 enum Stop {
-    Refused(Refusal),
+    Refused(Refusal, Option<Box<Answer>>),
     Failed(String),
     Answered(Box<Answer>),
 }
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Stop {
-        Stop::Refused(refusal)
+        Stop::Refused(refusal, None)
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use super::upstream::Lease;
+use super::whole::Taken;
 
 /// Which of an exchange's bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,11 @@ pub(crate) enum Way {
 
 /// The body.
 pub(crate) struct Passing {
-    from: Option<Incoming>,
+    from: Origin,
     way: Way,
-    exchange: Rc<Exchange>,
+    /// Dropped before the exchange, which is recorded then: what they record comes before.
     filters: Vec<Box<dyn Filter>>,
+    exchange: Rc<Exchange>,
     /// Waited for before the first piece is asked for.
     wanted: Option<Waiting<'static, ()>>,
     /// What filters gave back at the end.
@@ -36,6 +38,31 @@ pub(crate) struct Passing {
     over: bool,
     /// The connection that the answer comes on; goes back when all of it has come.
     lease: Option<Lease>,
+}
+
+/// Where a body comes from.
+enum Origin {
+    /// There is none.
+    Nowhere,
+    /// A connection.
+    Connection(Incoming),
+    /// It is there already, and noted.
+    Memory {
+        /// Its pieces, and its trailers.
+        frames: VecDeque<Frame<Bytes>>,
+        /// Given back when it is gone.
+        _room: Taken,
+    },
+}
+
+impl Origin {
+    fn is_over(&self) -> bool {
+        match self {
+            Origin::Nowhere => true,
+            Origin::Connection(from) => from.is_end_stream(),
+            Origin::Memory { frames, .. } => frames.is_empty(),
+        }
+    }
 }
 
 /// A body ends before its end.
@@ -58,26 +85,44 @@ impl Passing {
         from: Incoming,
         way: Way,
         exchange: Rc<Exchange>,
-        mut filters: Vec<Box<dyn Filter>>,
+        filters: Vec<Box<dyn Filter>>,
         wanted: Option<Waiting<'static, ()>>,
     ) -> Passing {
-        let over = from.is_end_stream();
-        if over {
-            filters.clear();
-        }
-        let passing =
-            Passing { from: Some(from), way, exchange, filters, wanted, last: VecDeque::new(), over, lease: None };
-        if over {
+        let mut passing = Passing::from(Origin::Connection(from), way, exchange, filters);
+        passing.wanted = wanted;
+        if passing.over {
             passing.meter().end();
         }
         passing
     }
 
+    /// A request's body that is there, and noted.
+    pub(crate) fn whole(
+        pieces: impl IntoIterator<Item = Bytes>,
+        trailers: Option<HeaderMap>,
+        room: Taken,
+        exchange: Rc<Exchange>,
+        filters: Vec<Box<dyn Filter>>,
+    ) -> Passing {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).map(Frame::data);
+        let frames = pieces.chain(trailers.map(Frame::trailers)).collect();
+        Passing::from(Origin::Memory { frames, _room: room }, Way::Out, exchange, filters)
+    }
+
+    fn from(from: Origin, way: Way, exchange: Rc<Exchange>, mut filters: Vec<Box<dyn Filter>>) -> Passing {
+        let over = from.is_over();
+        if over {
+            // They see the end of an empty body too. Nothing of it can pass, so there is nothing that they could refuse.
+            filters.iter_mut().for_each(|filter| drop(filter.end()));
+            filters.clear();
+        }
+        Passing { from, way, exchange, filters, wanted: None, last: VecDeque::new(), over, lease: None }
+    }
+
     /// No body, to be sent once more.
     pub(crate) fn none(exchange: Rc<Exchange>) -> Passing {
         exchange.sent.end();
-        let (filters, last) = (Vec::new(), VecDeque::new());
-        Passing { from: None, way: Way::Out, exchange, filters, wanted: None, last, over: true, lease: None }
+        Passing::from(Origin::Nowhere, Way::Out, exchange, Vec::new())
     }
 
     /// Holds the connection that it comes on.
@@ -174,8 +219,13 @@ impl Body for Passing {
             if this.way == Way::In {
                 this.exchange.wake(cx.waker());
             }
-            let Some(from) = &mut this.from else { return Poll::Ready(None) };
-            let frame = match ready!(Pin::new(from).poll_frame(cx)) {
+            let noted = matches!(this.from, Origin::Memory { .. });
+            let frame = match &mut this.from {
+                Origin::Nowhere => return Poll::Ready(None),
+                Origin::Connection(from) => ready!(Pin::new(from).poll_frame(cx)),
+                Origin::Memory { frames, .. } => frames.pop_front().map(Ok),
+            };
+            let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return this.broken(error.into()),
                 None => {
@@ -188,7 +238,7 @@ impl Body for Passing {
             };
             match frame.into_data() {
                 Ok(piece) => {
-                    if let Err(error) = this.meter().piece(&piece) {
+                    if !noted && let Err(error) = this.meter().piece(&piece) {
                         return this.broken(error.into());
                     }
                     let piece = match this.filter(0, piece) {
@@ -196,7 +246,7 @@ impl Body for Passing {
                         Err(refusal) => return this.refused(refusal),
                     };
                     // hyper stops asking when it has as many bytes as were announced.
-                    if this.from.as_ref().is_none_or(Body::is_end_stream) {
+                    if this.from.is_over() {
                         if let Err(refusal) = this.finish(None) {
                             return this.refused(refusal);
                         }
@@ -222,9 +272,13 @@ impl Body for Passing {
 
     fn size_hint(&self) -> SizeHint {
         match &self.from {
-            None => SizeHint::with_exact(0),
-            Some(from) if self.filters.is_empty() && self.last.is_empty() => from.size_hint(),
-            Some(_) => SizeHint::default(),
+            Origin::Nowhere => SizeHint::with_exact(0),
+            _ if !self.filters.is_empty() || !self.last.is_empty() => SizeHint::default(),
+            Origin::Connection(from) => from.size_hint(),
+            Origin::Memory { frames, .. } => {
+                let lengths = frames.iter().map(|frame| frame.data_ref().map(Bytes::len));
+                lengths.sum::<Option<usize>>().map_or_else(SizeHint::default, |all| SizeHint::with_exact(all as u64))
+            }
         }
     }
 }

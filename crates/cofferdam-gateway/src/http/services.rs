@@ -8,6 +8,7 @@ use cofferdam_exchange::{Interceptor, Refusal, Waiting};
 use cofferdam_policy::host::in_authority;
 use cofferdam_policy::{Policy, Rule};
 
+use super::whole::Bodies;
 use crate::outside::Outgoing;
 use crate::tls::{Leaves, Servers};
 use crate::{Place, Say};
@@ -18,6 +19,8 @@ pub(crate) trait Services {
     fn policy(&self) -> Rc<Policy>;
     /// Who sees requests, in order.
     fn interceptors(&self) -> &[Box<dyn Interceptor>];
+    /// Room for bodies that are held as a whole.
+    fn bodies(&self) -> &Bodies;
     /// Certificates towards programs.
     fn leaves(&self) -> &Leaves;
     /// TLS towards servers.

@@ -3,16 +3,21 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::Bytes;
 use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
-use cofferdam_exchange::Refusal;
+use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::sleep;
 
 use super::heads;
+use super::meter::memory;
 use super::services::Services;
 use super::stream::Traffic;
 use crate::wire::PACKET;
@@ -21,6 +26,10 @@ use crate::{Connection, Place, Say};
 /// Most requests of a connection that are not recorded yet: as many as it may have at once, and a few that wait for the
 /// monitor.
 const UNRECORDED: u32 = 128;
+/// How long what is to be said waits for more, and at most for how much: the monitor wakes once for all of it, where it would take
+/// the other processor from client and server for each exchange.
+const PAUSE: Duration = Duration::from_millis(2);
+const TOGETHER: usize = 32;
 /// Most bytes of a packet of ours; the rest of [`PACKET`] is left for the monitor's additions.
 const MOST: usize = PACKET - 4 * 1024;
 
@@ -54,11 +63,12 @@ struct Noted {
     error: Option<String>,
 }
 
-/// Something to say, in order. A request's permit returns when it was said.
-struct Item {
-    say: Say,
-    files: Vec<OwnedFd>,
-    _permit: Option<OwnedSemaphorePermit>,
+/// What is done in order.
+enum Item {
+    /// Something is said. A request's permit returns when it was.
+    Say { say: Say, files: Vec<OwnedFd>, text: Option<Bytes>, _permit: Option<OwnedSemaphorePermit> },
+    /// Whoever waits for it learns that all before was said.
+    Tell(oneshot::Sender<()>),
 }
 
 impl Session {
@@ -119,7 +129,7 @@ impl Session {
             host: self.place.host.clone(),
             port: self.place.port,
             scheme: self.scheme().as_str().to_owned(),
-            method: Some(heads::cut(method, 256)),
+            method: Some(cofferdam_exchange::cut(method, 256)),
             path: Some(heads::url(path)),
             reason: refusal.reason.clone(),
             detail: heads::url(&refusal.detail),
@@ -138,7 +148,11 @@ impl Session {
 
     /// Queues something to say.
     pub(crate) fn record(&self, say: Say, files: Vec<OwnedFd>, permit: Option<OwnedSemaphorePermit>) {
-        if self.queue.send(Item { say, files, _permit: permit }).is_err() {
+        self.queue(Item::Say { say, files, text: None, _permit: permit });
+    }
+
+    fn queue(&self, item: Item) {
+        if self.queue.send(item).is_err() {
             // The monitor is gone; `drain` has said so when it ended.
             self.broken.notify_one();
         }
@@ -201,16 +215,70 @@ impl Session {
     }
 }
 
+impl Records for Session {
+    fn record(&self, what: EventKind, text: Option<Bytes>) {
+        let kept = crate::Kept { text: text.is_some(), ..crate::Kept::default() };
+        let say = Say::Record { owner: self.connection.owner, kept, what: Box::new(what) };
+        self.queue(Item::Say { say, files: Vec::new(), text, _permit: None });
+    }
+
+    fn turn(&self, request: u64, bytes: u64, text: Bytes) {
+        let say = Say::Turn { request, bytes };
+        self.queue(Item::Say { say, files: Vec::new(), text: Some(text), _permit: None });
+    }
+
+    fn settled(&self) -> Waiting<'_, Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        self.queue(Item::Tell(tell));
+        Box::pin(async { told.await.map_err(|_| "the monitor is gone".to_owned()) })
+    }
+}
+
 /// Says what is queued until the session ends.
 async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<Item>, broken: Rc<Notify>) {
-    while let Some(mut item) = items.recv().await {
-        shrink(&mut item.say);
-        if services.say(&item.say, &item.files).await.is_err() {
-            // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
-            broken.notify_one();
-            return;
+    let mut some = Vec::new();
+    while let Some(first) = items.recv().await {
+        some.push(first);
+        gather(&mut items, &mut some).await;
+        for item in some.drain(..) {
+            if said(&*services, item).await.is_err() {
+                // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
+                broken.notify_one();
+                return;
+            }
         }
     }
+}
+
+/// Waits a moment for more, unless somebody waits for what is there.
+async fn gather(items: &mut mpsc::UnboundedReceiver<Item>, some: &mut Vec<Item>) {
+    let mut over = pin!(sleep(PAUSE));
+    while some.len() < TOGETHER && !matches!(some.last(), Some(Item::Tell(_))) {
+        tokio::select! {
+            () = &mut over => return,
+            more = items.recv() => match more {
+                Some(item) => some.push(item),
+                None => return,
+            },
+        }
+    }
+}
+
+async fn said(services: &dyn Services, item: Item) -> io::Result<()> {
+    let (mut say, mut files, text, _permit) = match item {
+        Item::Say { say, files, text, _permit } => (say, files, text, _permit),
+        Item::Tell(tell) => {
+            // Who does not wait any more needs no answer.
+            let _ = tell.send(());
+            return Ok(());
+        }
+    };
+    shrink(&mut say);
+    // A text becomes a file only now: descriptors are few.
+    if let Some(text) = text {
+        files.push(memory(&text)?);
+    }
+    services.say(&say, &files).await
 }
 
 /// Cuts the heads of an exchange until it fits into a packet.
@@ -226,7 +294,7 @@ fn shrink(say: &mut Say) {
         exchange.request.truncate(fields);
         exchange.response.truncate(fields);
         if fields == 0 {
-            exchange.url = heads::cut(&exchange.url, exchange.url.len() / 2);
+            exchange.url = cofferdam_exchange::cut(&exchange.url, exchange.url.len() / 2);
         }
     }
 }

@@ -7,6 +7,7 @@ mod documented;
 mod explaining;
 mod files;
 mod layers;
+mod models;
 mod rendered;
 mod schema;
 

@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use cofferdam_evidence::{Held, Search, Striker};
+use cofferdam_exchange::decoding::{self, Decoding};
 use cofferdam_exchange::{Filter, Interceptor, Refusal, Target, Verdict, Waiting, is_credential};
 use http::{HeaderMap, request};
 
-use super::decoding::{self, Decoding};
 use super::shapes::{Look, look};
 use crate::tripwires::DECOY;
 

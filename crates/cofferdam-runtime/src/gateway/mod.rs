@@ -1,7 +1,7 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
-mod decoding;
 mod guard;
+mod prices;
 pub(crate) mod shapes;
 mod values;
 
@@ -13,6 +13,7 @@ use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Interceptor;
 use cofferdam_gateway::{Authority, Before, Say, Settings, Sockets};
+use cofferdam_models::{Everything, Models, Prices};
 use cofferdam_policy::{Credential, Rule};
 use guard::Guard;
 use rustix::process::Signal;
@@ -33,6 +34,8 @@ pub(crate) struct Birth {
     pub(crate) secrets: Secrets,
     /// What requests may carry.
     pub(crate) credentials: Vec<PlannedCredential>,
+    /// What models cost.
+    pub(crate) prices: Prices,
 }
 
 impl Birth {
@@ -40,7 +43,7 @@ impl Birth {
     /// were added since, and what earlier gateways gave out.
     ///
     /// # Errors
-    /// Where the plan holds what is no rule, in words.
+    /// Where the plan holds what is no rule, or the person's table of prices does not read, in words.
     pub(crate) fn of(
         run: &Prepared,
         secrets: &Secrets,
@@ -68,7 +71,7 @@ impl Birth {
         run.decoys.add_to(&mut known).map_err(|e| format!("the contents of decoys cannot be known: {e}"))?;
         known.join(secrets.without(given));
         let credentials = plan.network.credentials.clone();
-        Ok(Birth { settings, secrets: known, credentials })
+        Ok(Birth { settings, secrets: known, credentials, prices: prices::prices()? })
     }
 }
 
@@ -101,10 +104,12 @@ fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String
     let known = Striker::new(&birth.secrets).map_err(|e| e.to_string())?;
     let credentials: Result<Vec<Planned>, String> = birth.credentials.into_iter().map(planned).collect();
     let credentials = credentials?;
-    let secrets = birth.secrets;
+    let (secrets, prices) = (birth.secrets, birth.prices);
     let interceptors = |handle| -> Result<Vec<Box<dyn Interceptor>>, String> {
         // The guard first: it sees what the program sent, and the values that it knows stand in none of that.
         let mut all: Vec<Box<dyn Interceptor>> = vec![Box::new(Guard::new(known.clone()))];
+        // Before credentials are written into requests: it sees none.
+        all.push(Box::new(Models::new(Box::new(Everything), prices)));
         if !credentials.is_empty() {
             all.push(Box::new(Injector::new(credentials, Box::new(Values::new(handle, secrets, known)))?));
         }

@@ -21,6 +21,13 @@ pub(super) trait Book {
     /// Where it cannot be read or written.
     fn keep(&self, content: &mut dyn Read) -> Result<BlobRef, RecordError>;
 
+    /// The `model.request` of this number in the log holds a turn of the person's, cut from this many bytes: it is a prompt,
+    /// unless another one of the run holds the same text.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    fn prompted(&mut self, request: u64, text: &[u8], bytes: u64) -> Result<(), RecordError>;
+
     /// From now on this value is struck out of everything too, unless it cannot be.
     ///
     /// # Errors
@@ -38,6 +45,10 @@ impl Book for Recorder {
 
     fn keep(&self, content: &mut dyn Read) -> Result<BlobRef, RecordError> {
         Ok(self.blobs().put(content)?)
+    }
+
+    fn prompted(&mut self, request: u64, text: &[u8], bytes: u64) -> Result<(), RecordError> {
+        Recorder::prompted(self, request, text, bytes)
     }
 
     fn learn(&mut self, name: &str, value: &[u8]) -> Result<Result<(), Refused>, RecordError> {

@@ -1,6 +1,7 @@
 //! The run's way out, as the monitor sees it: sockets that wait, and the gateway once something arrived there.
 
 mod bodies;
+mod models;
 mod publishing;
 
 use std::collections::HashMap;
@@ -18,7 +19,8 @@ use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use bodies::keep;
+use bodies::{content, keep};
+use models::Models;
 
 use super::book::Book;
 use super::brokers::Brokers;
@@ -30,7 +32,7 @@ use super::traffic::Traffic;
 use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME};
 use crate::prepare::Prepared;
-use crate::protocol::NetworkSummary;
+use crate::protocol::{INPUT_KEPT, NetworkSummary};
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
@@ -40,6 +42,10 @@ const OPEN: usize = 8192;
 const GRACE: Duration = Duration::from_secs(2);
 /// What is recorded where it needs longer.
 const LATE: &str = "the gateway did not end in time";
+/// What is recorded where it says what cannot be.
+const UNKNOWABLE: &str = "the gateway reported what it cannot know";
+/// What is recorded where it hands over something else than a memory file.
+const NO_MEMORY: &str = "the gateway handed over a body that is no memory file";
 /// Most gateways of a run: what brings one down brings the next down too.
 const BIRTHS: u64 = 16;
 /// Connections are numbered from here on by the next gateway: no two of a run have one number.
@@ -69,6 +75,7 @@ pub(super) struct Outlet {
     /// Why there is no gateway any more.
     failed: Option<String>,
     brokers: Brokers,
+    models: Models,
     traffic: Traffic,
 }
 
@@ -99,6 +106,7 @@ impl Outlet {
             listening: Listening::new(listeners),
             failed: None,
             brokers: Brokers::new(network)?,
+            models: Models::default(),
             traffic: Traffic::new(&network.quiet),
         })
     }
@@ -243,27 +251,53 @@ impl Outlet {
                         self.open.remove(&connect.connection).and_then(|(cause, _)| cause)
                     }
                     EventKind::HttpExchange(exchange) => {
-                        let Some(bodies) = keep(kept, files, recorder)? else {
-                            return self.lost(recorder, "the gateway handed over a body that is no memory file");
+                        let Some(keeps) = keep(kept, files, recorder)? else {
+                            return self.lost(recorder, NO_MEMORY);
                         };
-                        (exchange.sent.kept, exchange.received.kept) = bodies;
+                        (exchange.sent.kept, exchange.received.kept) = (keeps.sent, keeps.received);
                         opened(exchange.connection)
                     }
                     EventKind::CredentialUsed(used) => opened(used.connection),
-                    _ => return self.lost(recorder, "the gateway reported what it cannot know"),
+                    EventKind::ModelRequest(_)
+                    | EventKind::ModelResponse(_)
+                    | EventKind::ToolCall(_)
+                    | EventKind::ToolResult(_) => {
+                        let cause = match &*what {
+                            EventKind::ModelRequest(request) => opened(request.connection),
+                            _ => None,
+                        };
+                        let cause = cause.or_else(|| owner.and_then(&owner_of));
+                        let Some(keeps) = keep(kept, files, recorder)? else {
+                            return self.lost(recorder, NO_MEMORY);
+                        };
+                        if !self.models.take(*what, keeps.text, cause, recorder)? {
+                            return self.lost(recorder, UNKNOWABLE);
+                        }
+                        return Ok(());
+                    }
+                    _ => return self.lost(recorder, UNKNOWABLE),
                 };
                 self.traffic.take(&what);
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
+            Say::Turn { request, bytes } => {
+                let Some(file) = files.into_iter().next() else { return self.lost(recorder, UNKNOWABLE) };
+                let Some(mut content) = content(file, INPUT_KEPT)? else { return self.lost(recorder, NO_MEMORY) };
+                let mut text = Vec::new();
+                io::Read::read_to_end(&mut content, &mut text).map_err(RecordError::recording)?;
+                if !self.models.turn(request, bytes, &text, recorder)? {
+                    return self.lost(recorder, UNKNOWABLE);
+                }
+            }
             Say::Reached { number } => {
                 if !self.published.reached(number) {
-                    return self.lost(recorder, "the gateway reported what it cannot know");
+                    return self.lost(recorder, UNKNOWABLE);
                 }
             }
             Say::Passed { number, answered, sent, received } => {
                 if !self.published.passed(number, answered, sent, received) {
-                    return self.lost(recorder, "the gateway reported what it cannot know");
+                    return self.lost(recorder, UNKNOWABLE);
                 }
             }
             Say::Unpublished { number } => {
@@ -324,6 +358,7 @@ impl Outlet {
         let ended = self.published.lost();
         self.record_unpublished(ended, recorder)?;
         self.brokers.forget();
+        self.models.lost(why, recorder)?;
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
         for (cause, connect) in open {

@@ -1,11 +1,13 @@
-//! What the person asked for: as an argument, on standard input, at the terminal.
+//! What the person asked for: as an argument, on standard input, at the terminal, in requests to models.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
-use cofferdam_core::event::{EventKind, Prompt, PromptSource};
+use cofferdam_core::event::{EventKind, Link, Prompt, PromptSource};
 use cofferdam_evidence::{BlobStore, Log};
+use memchr::memmem;
 use rustix::termios::{LocalModes, tcgetattr};
 
 use super::record::RecordError;
@@ -23,8 +25,50 @@ pub(super) struct Prompts {
     /// Absent where lines are not to be kept.
     typing: Option<Typing>,
     input: Input,
+    /// What came of a message.
+    message: Vec<u8>,
     /// The latest prompt's place in the log; 0 before the first one.
     origin: u64,
+    known: Known,
+}
+
+/// The texts of prompts, the earliest first.
+#[derive(Default)]
+struct Known {
+    texts: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+/// Most bytes of texts that are remembered.
+const KNOWN: usize = 1 << 20;
+/// Fewest bytes of a prompt by which a longer turn is known that holds it: agents put theirs around it.
+const TELLING: usize = 12;
+
+impl Known {
+    fn add(&mut self, text: &[u8]) {
+        let text = text.trim_ascii();
+        self.bytes += text.len();
+        self.texts.push_back(text.to_vec());
+        while self.bytes > KNOWN
+            && let Some(first) = self.texts.pop_front()
+        {
+            self.bytes -= first.len();
+        }
+    }
+
+    /// Whether a text is one of them, a part of one, or holds one; what stands in JSON (the protocols of editors) is as it
+    /// is escaped there.
+    fn has(&self, text: &[u8]) -> bool {
+        let text = text.trim_ascii();
+        let escaped = std::str::from_utf8(text).ok().and_then(|text| serde_json::to_vec(text).ok()).unwrap_or_default();
+        let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default();
+        self.texts.iter().any(|known| {
+            known == text
+                || memmem::find(known, text).is_some()
+                || (!escaped.is_empty() && memmem::find(known, escaped).is_some())
+                || (known.len() >= TELLING && memmem::find(text, known).is_some())
+        })
+    }
 }
 
 /// Standard input under way.
@@ -39,7 +83,14 @@ struct Input {
 
 impl Prompts {
     pub(super) fn new(blobs: BlobStore, record_typing: bool) -> Prompts {
-        Prompts { blobs, typing: record_typing.then(Typing::default), input: Input::default(), origin: 0 }
+        Prompts {
+            blobs,
+            typing: record_typing.then(Typing::default),
+            input: Input::default(),
+            message: Vec::new(),
+            origin: 0,
+            known: Known::default(),
+        }
     }
 
     /// The seq of the latest prompt, 0 (`run.started`) where there is none: what top commands come from.
@@ -60,6 +111,21 @@ impl Prompts {
         let room = INPUT_KEPT.saturating_sub(self.input.text.len());
         self.input.text.extend_from_slice(&piece[..piece.len().min(room)]);
         self.input.last = Some(Instant::now());
+    }
+
+    /// Takes a piece of what a message on the standard input asks, and writes it with the last one, which says how many
+    /// `bytes` it has.
+    pub(super) fn message(
+        &mut self,
+        piece: &[u8],
+        bytes: Option<u64>,
+        log: &mut Log,
+    ) -> Result<Option<Prompt>, RecordError> {
+        let room = INPUT_KEPT.saturating_sub(self.message.len());
+        self.message.extend_from_slice(&piece[..piece.len().min(room)]);
+        let Some(bytes) = bytes else { return Ok(None) };
+        let text = std::mem::take(&mut self.message);
+        self.write(PromptSource::Message, &text, bytes, log).map(Some)
     }
 
     /// Writes the input that is complete: because it ended, or because nothing came for a while.
@@ -115,8 +181,29 @@ impl Prompts {
 
     fn write(&mut self, source: PromptSource, kept: &[u8], bytes: u64, log: &mut Log) -> Result<Prompt, RecordError> {
         let prompt = Prompt { source, bytes, text: self.blobs.put(kept)? };
+        self.known.add(kept);
         self.origin = log.append(None, EventKind::Prompt(prompt.clone()))?;
         Ok(prompt)
+    }
+
+    /// Writes a turn of the person's that stands in a model request, unless another prompt holds the same text. `request` is
+    /// its place in the log.
+    pub(super) fn in_model(
+        &mut self,
+        request: u64,
+        text: &[u8],
+        bytes: u64,
+        log: &mut Log,
+    ) -> Result<Option<Prompt>, RecordError> {
+        // What is being typed into standard input may be this very turn.
+        self.write_input(None, log)?;
+        if text.trim_ascii().is_empty() || self.known.has(text) {
+            return Ok(None);
+        }
+        self.known.add(text);
+        let prompt = Prompt { source: PromptSource::Model, bytes, text: self.blobs.put(text)? };
+        log.append(Some((request, Link::Exchange)), EventKind::Prompt(prompt.clone()))?;
+        Ok(Some(prompt))
     }
 }
 

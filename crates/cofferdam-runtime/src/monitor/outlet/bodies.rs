@@ -10,24 +10,40 @@ use cofferdam_gateway::wire::MOST_KEPT;
 use crate::monitor::book::Book;
 use crate::monitor::record::RecordError;
 
-/// What is kept of the body that was sent, and of the one that was received.
-pub(super) type Bodies = (Option<BlobRef>, Option<BlobRef>);
+/// What is kept of an event.
+#[derive(Debug, Default)]
+pub(super) struct Keeps {
+    /// Of the body that was sent.
+    pub(super) sent: Option<BlobRef>,
+    /// Of the one that was received.
+    pub(super) received: Option<BlobRef>,
+    /// The text of an event of a model.
+    pub(super) text: Option<BlobRef>,
+}
 
-/// Keeps what is to be kept of the bodies of an exchange; `None` where a file of them is no memory file.
-pub(super) fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Bodies>, RecordError> {
+/// Keeps what is to be kept of an event; `None` where a file of it is no memory file.
+pub(super) fn keep(kept: Kept, files: Vec<OwnedFd>, book: &impl Book) -> Result<Option<Keeps>, RecordError> {
     let mut files = files.into_iter();
     let mut next = |there: bool| -> Result<Option<Option<BlobRef>>, RecordError> {
         let Some(file) = there.then(|| files.next()).flatten() else { return Ok(Some(None)) };
-        // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
-        if !is_memory(&file) {
-            return Ok(None);
-        }
-        let mut file = std::fs::File::from(file);
-        io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
-        Ok(Some(Some(book.keep(&mut io::Read::take(file, MOST_KEPT as u64))?)))
+        let Some(mut content) = content(file, MOST_KEPT)? else { return Ok(None) };
+        Ok(Some(Some(book.keep(&mut content)?)))
     };
-    let (Some(sent), Some(received)) = (next(kept.sent)?, next(kept.received)?) else { return Ok(None) };
-    Ok(Some((sent, received)))
+    let (Some(sent), Some(received), Some(text)) = (next(kept.sent)?, next(kept.received)?, next(kept.text)?) else {
+        return Ok(None);
+    };
+    Ok(Some(Keeps { sent, received, text }))
+}
+
+/// What a memory file holds, as far as `most` bytes of it; `None` where it is none.
+pub(super) fn content(file: OwnedFd, most: usize) -> Result<Option<impl io::Read>, RecordError> {
+    // Reading from anything else can wait for ever: a pipe, a socket, an eventfd.
+    if !is_memory(&file) {
+        return Ok(None);
+    }
+    let mut file = std::fs::File::from(file);
+    io::Seek::rewind(&mut file).map_err(RecordError::recording)?;
+    Ok(Some(io::Read::take(file, most as u64)))
 }
 
 /// Whether it is a file of `memfd_create(2)`: these alone have seals (`F_GET_SEALS`, `fcntl(2)`); whether it can be read,

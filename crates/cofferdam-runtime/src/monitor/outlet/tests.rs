@@ -18,6 +18,7 @@ struct Counted {
     causes: Vec<u64>,
     kept: std::cell::Cell<u64>,
     last: Option<EventKind>,
+    prompts: u64,
 }
 
 impl Book for Counted {
@@ -27,6 +28,10 @@ impl Book for Counted {
             EventKind::NetConnect(_) => "net.connect",
             EventKind::NetDenied(_) => "net.denied",
             EventKind::HttpExchange(_) => "http.exchange",
+            EventKind::ModelRequest(_) => "model.request",
+            EventKind::ModelResponse(_) => "model.response",
+            EventKind::ToolCall(_) => "tool.call",
+            EventKind::ToolResult(_) => "tool.result",
             other => panic!("a gateway made the monitor record {other:?}"),
         };
         // It is written to the log as it is read back: as JSON.
@@ -43,6 +48,12 @@ impl Book for Counted {
         assert!(size <= MOST_KEPT as u64);
         self.kept.set(self.kept.get() + size);
         Ok(BlobRef { digest: Digest([9; 32]), size })
+    }
+
+    fn prompted(&mut self, request: u64, text: &[u8], _: u64) -> Result<(), RecordError> {
+        assert!(request <= self.kinds.values().sum() && text.len() <= INPUT_KEPT);
+        self.prompts += 1;
+        Ok(())
     }
 
     fn learn(&mut self, name: &str, _: &[u8]) -> Result<Result<(), Refused>, RecordError> {
@@ -119,7 +130,7 @@ fn memory(content: &[u8]) -> OwnedFd {
 
 #[test]
 fn bodies_are_taken_from_memory_files_only_and_their_references_are_the_monitors() {
-    let both = Kept { sent: true, received: true };
+    let both = Kept { sent: true, received: true, text: false };
     let (mut outlet, gateway) = outlet();
     let mut book = Counted::default();
     let file = memory(b"four");
@@ -224,7 +235,7 @@ fn words(random: &mut fastrand::Rng) -> Vec<u8> {
         5 => return br#"{"Record":{"owner":null,"kept":{"sent":false,"received":false},"what":{"kind":"process.exec","data":{}}}}"#.to_vec(),
         _ => EventKind::NetConnect(connect(number(random))),
     };
-    let kept = Kept { sent: random.bool(), received: random.bool() };
+    let kept = Kept { sent: random.bool(), received: random.bool(), text: random.bool() };
     let said = match random.u8(..8) {
         0 => Say::Opened { owner: Some(number(random)), connect: connect(number(random)) },
         1 => Say::Ask { id: number(random), what: text(random) },

@@ -1,14 +1,15 @@
-//! Looking into a request's body that is compressed (`Content-Encoding`: RFC 9110, section 8.4).
+//! Looking into a body that is compressed (`Content-Encoding`: RFC 9110, section 8.4).
 //!
 //! What goes out is what came; a decoded copy of it is looked through and thrown away, in bounded memory.
 
 use std::io::{self, Write};
 
 use bytes::Bytes;
-use cofferdam_exchange::Refusal;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+
+use crate::Refusal;
 
 /// Largest window of zstd, as a power of two: 8 MiB, the most that RFC 9659 allows in a content encoding.
 const WINDOW: u32 = 23;
@@ -20,7 +21,7 @@ const FREE: u64 = 16 << 20;
 const WAITING: usize = 1 << 20;
 
 /// Takes decoded bytes.
-pub(super) trait Look {
+pub trait Look {
     /// Looks at what comes next. Whether the end of it may be the beginning of what must not leave.
     ///
     /// # Errors
@@ -29,7 +30,7 @@ pub(super) trait Look {
 }
 
 /// A compressed body on its way.
-pub(super) struct Decoding<L: Look> {
+pub struct Decoding<L: Look> {
     decoder: Decoder<L>,
     /// What came and may complete something.
     waiting: Vec<u8>,
@@ -83,7 +84,7 @@ fn unread(why: &str) -> Refusal {
 
 impl<L: Look> Decoding<L> {
     /// For a body with these fields; `None` where it is not encoded, or in a way that is not looked into.
-    pub(super) fn of(fields: &HeaderMap, look: L) -> Option<Decoding<L>> {
+    pub fn of(fields: &HeaderMap, look: L) -> Option<Decoding<L>> {
         let mut encodings = fields.get_all(CONTENT_ENCODING).iter();
         let (Some(encoding), None) = (encodings.next(), encodings.next()) else { return None };
         let encoding = encoding.to_str().ok()?.trim().to_ascii_lowercase();
@@ -105,7 +106,7 @@ impl<L: Look> Decoding<L> {
     ///
     /// # Errors
     /// Where it must not go on.
-    pub(super) fn push(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
+    pub fn push(&mut self, piece: Bytes) -> Result<Bytes, Refusal> {
         if let Decoder::Unknown(sink) = &mut self.decoder
             && let (Some(first), Some(sink)) = (piece.first(), sink.take())
         {
@@ -132,7 +133,7 @@ impl<L: Look> Decoding<L> {
     }
 
     /// The body is over: what waited.
-    pub(super) fn end(&mut self) -> Bytes {
+    pub fn end(&mut self) -> Bytes {
         std::mem::take(&mut self.waiting).into()
     }
 }

@@ -227,6 +227,11 @@ fn attack_links_and_projects_bring_nothing_in() {
     symlink(&outside, scene.home.join(".claude/settings.json")).unwrap();
     symlink(&key, scene.home.join(".claude/agents/a.md")).unwrap();
     symlink(scene.home.join(".ssh"), scene.home.join(".claude/commands")).unwrap();
+    // A place of keys that is a link itself.
+    std::fs::rename(scene.home.join(".gnupg"), scene.home.join("moved")).unwrap();
+    symlink(scene.home.join("moved"), scene.home.join(".gnupg")).unwrap();
+    std::fs::write(scene.home.join("moved/words.md"), format!("{secret}\n")).unwrap();
+    symlink(scene.home.join("moved"), scene.home.join(".claude/skills")).unwrap();
     // What a project ships is the project's: it chooses nothing of what comes in.
     write(
         &scene.project.join(".claude/settings.json"),

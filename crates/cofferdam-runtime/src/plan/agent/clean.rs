@@ -175,10 +175,21 @@ impl Cleaner<'_> {
     }
 
     fn is_secret(&self, text: &[u8]) -> bool {
-        let authority =
-            text.split(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'')).any(|w| url_password(w).is_some());
-        authority || matches!(shapes::look(text), shapes::Look::Found(_)) || self.secrets.find(text).is_some()
+        let in_url = text
+            .split(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\''))
+            .any(|word| url_password(word).is_some() || query_names_secret(word));
+        in_url || matches!(shapes::look(text), shapes::Look::Found(_)) || self.secrets.find(text).is_some()
     }
+}
+
+/// Whether a URL carries a secret in its query, by the name of it (`?api_key=…`).
+fn query_names_secret(word: &[u8]) -> bool {
+    let word = String::from_utf8_lossy(word);
+    let Some((_, query)) = word.split_once("://").and_then(|(_, rest)| rest.split_once('?')) else { return false };
+    let mut pairs = query.split(['&', '#']).filter_map(|pair| pair.split_once('='));
+    pairs.any(|(name, value)| {
+        !value.is_empty() && variable(value).is_none() && (key_is_secret(name) || name.eq_ignore_ascii_case("key"))
+    })
 }
 
 /// Takes a key out of a table, `a.b` within one.
@@ -259,7 +270,8 @@ mod tests {
             "env": { "ANTHROPIC_API_KEY": "canary3", "EDITOR": "vi", "PLAIN": shaped, "X": format!("a {KNOWN} b") },
             "max_tokens": 5, "sortKey": "name", "apiKey": "{env:MY_KEY}", "env_key": "OTHER_KEY",
             "mcpServers": { "x": { "command": "x", "args": ["--token", "canary4", "-v", "--api-key=canary5", "ok"],
-                "headers": { "X-Whatever": "canary6" }, "url": "https://me:canary7@host/x" } },
+                "headers": { "X-Whatever": "canary6" }, "url": "https://me:canary7@host/x",
+                "other": "https://host/x?a=1&api_key=canary9" } },
             "dropped": { "inner": "canary8", "other": 1 }, "history": [{ "text": KNOWN }],
         });
         let got = cleaned(Format::Json, &[], &["dropped.inner"], &text.to_string()).unwrap();

@@ -105,7 +105,9 @@ fn followed(host: &Host, path: &Path) -> Result<Option<PathBuf>, &'static str> {
     if !real.starts_with(&host.home) {
         return Err("it lies outside of your home");
     }
-    if hidden_places().any(|(place, _)| real.starts_with(host.home.join(place))) {
+    let leads_to =
+        |place: PathBuf| real.starts_with(&place) || place.canonicalize().is_ok_and(|at| real.starts_with(at));
+    if hidden_places().any(|(place, _)| leads_to(host.home.join(place))) {
         return Err("it leads to keys");
     }
     Ok(Some(real))

@@ -1,9 +1,9 @@
 //! One run from start to end: resolves the plan, wires enclosure, workspace and evidence, and settles.
 
-pub mod agents;
 pub mod agreement;
 mod alive;
 pub mod broker;
+mod configuration;
 pub mod control;
 pub mod from;
 pub mod gateway;

@@ -57,6 +57,12 @@ pub fn person_policy(host: &Host) -> PathBuf {
     base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/policy.toml")
 }
 
+/// The person's own agent profiles: `$XDG_CONFIG_HOME/cofferdam/agents/`, by default in `~/.config` (XDG Base Directory
+/// Specification).
+pub fn agents(host: &Host) -> PathBuf {
+    base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/agents")
+}
+
 /// The sign-ins that the person knows besides: `sign-ins/` beside their own policy.
 pub fn sign_ins(host: &Host) -> PathBuf {
     base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/sign-ins")

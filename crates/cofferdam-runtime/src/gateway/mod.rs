@@ -2,7 +2,7 @@
 
 mod guard;
 mod prices;
-mod shapes;
+pub(crate) mod shapes;
 mod values;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -80,7 +80,12 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    pub(super) fn new(sockets: Option<NetworkSockets>, authority: Authority, brokers: Brokers) -> Outlet {
+    pub(super) fn new(
+        sockets: Option<NetworkSockets>,
+        authority: Authority,
+        brokers: Brokers,
+        quiet: &[serde_json::Value],
+    ) -> Outlet {
         let (tcp, udp, diag, listeners) =
             sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
@@ -99,7 +104,7 @@ impl Outlet {
             failed: None,
             brokers,
             models: Models::default(),
-            traffic: Traffic::default(),
+            traffic: Traffic::new(quiet),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
 mod accounts;
+pub mod agent;
 mod credentials;
 mod environment;
 mod identity;
@@ -94,6 +95,10 @@ pub struct Request {
     pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
     pub resolve: bool,
+    /// The directory of the person's own agent profiles, which need not be there.
+    pub agents: PathBuf,
+    /// Whether the agent is to work without asking.
+    pub unattended: bool,
 }
 
 /// Why no plan could be made.
@@ -111,6 +116,12 @@ pub enum PlanError {
     /// What may leave is not known.
     #[error(transparent)]
     Policy(#[from] LayersError),
+    /// What is known of the agent.
+    #[error(transparent)]
+    Agent(#[from] agent::AgentError),
+    /// What is to work without asking is no known agent.
+    #[error("--unattended: `{0}` is no agent that coffer knows")]
+    NoAgent(String),
     /// There is nothing to resolve from.
     #[error("--resolve: policy names no registries")]
     NoRegistries,
@@ -141,11 +152,25 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         Some(run) => run.clone(),
         None => new_run()?,
     };
-    let agent = agent_name(&request.argv);
+    let known = agent::find(host, &request.argv, &request.agents)?;
+    let agent = known.as_ref().map_or_else(|| agent_name(&request.argv), |known| known.profile.name.clone());
+    if request.unattended && known.is_none() {
+        return Err(PlanError::NoAgent(agent));
+    }
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let (mut rules, mut credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let mut made = match &known {
+        Some(known) => Some(known.make(host, &request.argv, &request.env, &credentials, request.unattended)?),
+        None => None,
+    };
+    if let Some(made) = &mut made {
+        // Behind the person's rules: where both allow something it is theirs that did.
+        rules.append(&mut made.rules);
+        credentials.append(&mut made.credentials);
+        notes.append(&mut made.notes);
+    }
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -177,8 +202,20 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
+    if let Some(made) = &made {
+        environment::add(&mut env, &made.variables, &request.env);
+    }
     let mut credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
     credentials.extend(signed_in.credentials);
+    let argv = made.as_ref().map_or_else(|| request.argv.clone(), |made| made.argv.clone());
+    let mut quiet = Vec::new();
+    let known = match (&known, made) {
+        (Some(known), Some(made)) => {
+            quiet = made.quiet.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
+            Some(known.planned(host, &request.argv, made, &env, &mut notes, request.unattended))
+        }
+        _ => None,
+    };
     let mut decoys = Vec::new();
     if request.tripwires && tripwires {
         decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
@@ -189,13 +226,14 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         run,
         project: path(&root),
         agent,
+        known,
         directory: path(&directory),
         home: path(&home),
         home_files: signed_in.files,
         enclosure: EnclosurePlan {
             mounts,
             project: path(&root),
-            argv: request.argv.clone(),
+            argv,
             env,
             cwd: path(&cwd),
             stdio: request.stdio,
@@ -207,6 +245,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         network: NetworkPlan {
             rules,
             credentials,
+            quiet,
             roots: stores.roots,
             publish: request.publish.clone(),
             names: taken.names,

@@ -7,9 +7,11 @@
     reason = "what a test user without privileges cannot prove is said on standard error"
 )]
 
+mod agents;
 #[path = "../../../cofferdam-credentials/src/oauth/fake.rs"]
 mod authority;
 mod behaviour;
+mod claims;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
 mod corpus;
@@ -26,11 +28,13 @@ mod gateway;
 mod kernel;
 mod kills;
 mod lifetimes;
+mod look_ups;
 mod memory;
 mod model_server;
 mod models;
 mod network;
 mod network_attacks;
+mod network_sockets;
 mod policy;
 mod privileged;
 mod promote;

@@ -148,6 +148,23 @@ impl Person {
         got.all()
     }
 
+    /// Searches every file below a directory that this user can read; how many there are.
+    fn search(&self, directory: &Path) -> usize {
+        let mut searched = 0;
+        // Placeholders of hidden places, and the kernel's scratch directories, are closed to their owner too.
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let kind = path.symlink_metadata().unwrap();
+            if kind.is_dir() {
+                searched += self.search(&path);
+            } else if let (true, Ok(text)) = (kind.is_file(), std::fs::read(&path)) {
+                self.none_in(&path.display().to_string(), &text);
+                searched += 1;
+            }
+        }
+        searched
+    }
+
     /// No token that was ever issued is to be seen in any of these texts.
     fn none_in(&self, what: &str, text: &[u8]) {
         for token in self.authority.issued() {
@@ -275,11 +292,15 @@ fn two_runs_at_once_go_through_ten_refreshes_each() {
     // Each refresh token was used once: two that refresh on their own sign each other out.
     let issued = person.authority.issued().len() / 3;
     assert_eq!(person.authority.refreshes(), issued - 1, "and one of them came from signing in");
-    // Evidence, layers and homes of both; the state of sign-ins lies in the store too, and holds digests.
+    // Evidence of both; layers, homes, and what is remembered of sign-ins, which holds digests.
     let store = person.scene.state.join("cofferdam");
-    for token in person.authority.issued() {
-        assert_eq!(showing(&store, &token), Vec::<PathBuf>::new());
+    for run in std::fs::read_dir(store.join("runs")).unwrap() {
+        let evidence = run.unwrap().path().join("evidence");
+        for token in person.authority.issued() {
+            assert_eq!(showing(&evidence, &token), Vec::<PathBuf>::new());
+        }
     }
+    assert!(person.search(&store) > 20);
 }
 
 /// A broker as the monitor starts it, with what it is to do.

@@ -23,8 +23,8 @@ const MOST: usize = 100_000;
 const OPEN: usize = 256;
 /// Most execs that no call is known for yet, and most bytes of their texts.
 const RECENT: usize = 256;
-/// Most changes of files that no call is known for yet.
-const EARLY_CHANGES: usize = 64;
+/// Most changes of files, and most results, that no call is known for yet.
+const WITHOUT_CALL: usize = 64;
 /// Most commands and most files named of a call.
 const NAMED: usize = 8;
 const FILES: usize = 32;
@@ -53,6 +53,8 @@ pub(crate) struct Linker {
     recent: VecDeque<Exec>,
     /// The last changes that no call is known for: the gateway may tell of their call after them.
     early: VecDeque<(u64, Timestamp, FileChanged)>,
+    /// The last results that no call is known for.
+    orphans: VecDeque<(u64, Timestamp, ToolResult)>,
     /// Changes by commands: the change, the command.
     by_commands: Vec<(Changed, u64)>,
 }
@@ -196,6 +198,15 @@ impl Linker {
         if let Some(exec) = found.and_then(|found| self.recent.remove(found)) {
             self.exec_of(exec);
         }
+        let is_of = |(_, time, result): &(u64, Timestamp, ToolResult)| {
+            result.id == call.id && result.request > call.request && *time >= early
+        };
+        if let Some(found) = self.orphans.iter().position(is_of)
+            && let Some((seq, time, result)) = self.orphans.remove(found)
+            && let Some(open) = self.open.pop_back()
+        {
+            self.answered(&open, seq, time, &result);
+        }
     }
 
     fn exec(&mut self, seq: u64, time: Timestamp, exec: &ProcessExec) {
@@ -238,7 +249,19 @@ impl Linker {
     fn result(&mut self, seq: u64, time: Timestamp, cause: Option<u64>, result: &ToolResult) {
         let by_cause = |open: &Open| Some(self.calls[open.at].seq) == cause;
         let found = self.open.iter().position(by_cause).or_else(|| self.open.iter().position(|o| o.id == result.id));
-        let Some(open) = found.and_then(|found| self.open.remove(found)) else { return };
+        match found.and_then(|found| self.open.remove(found)) {
+            Some(open) => self.answered(&open, seq, time, result),
+            // An agent that is quick tells it before the gateway has told of the call.
+            None => {
+                if self.orphans.len() == WITHOUT_CALL {
+                    self.orphans.pop_front();
+                }
+                self.orphans.push_back((seq, time, result.clone()));
+            }
+        }
+    }
+
+    fn answered(&mut self, open: &Open, seq: u64, time: Timestamp, result: &ToolResult) {
         let told = Told {
             seq,
             time,
@@ -312,7 +335,7 @@ impl Linker {
     }
 
     fn not_yet(&mut self, seq: u64, time: Timestamp, change: &FileChanged) {
-        if self.early.len() == EARLY_CHANGES {
+        if self.early.len() == WITHOUT_CALL {
             self.early.pop_front();
         }
         self.early.push_back((seq, time, change.clone()));

@@ -25,6 +25,7 @@ mod export;
 mod file_changes;
 mod files;
 mod gateway;
+mod hellos;
 mod kernel;
 mod kills;
 mod lifetimes;

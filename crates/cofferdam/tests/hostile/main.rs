@@ -14,6 +14,7 @@ mod gateway;
 mod life;
 mod memory;
 mod network;
+mod outside;
 mod sockets;
 mod surface;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         files::attack,
         memory::attack,
         network::attack,
+        outside::attack,
         gateway::attack,
         life::attack,
         sockets::attack,

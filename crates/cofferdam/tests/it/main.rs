@@ -43,6 +43,7 @@ mod promotion_kills;
 mod prompts;
 mod publish;
 mod reading;
+mod rebinding;
 mod rename;
 mod rerun;
 mod resolve;

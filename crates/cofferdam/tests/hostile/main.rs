@@ -15,6 +15,7 @@ mod life;
 mod memory;
 mod network;
 mod outside;
+mod owners;
 mod sockets;
 mod surface;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         memory::attack,
         network::attack,
         outside::attack,
+        owners::attack,
         gateway::attack,
         life::attack,
         sockets::attack,

@@ -36,6 +36,7 @@ mod models;
 mod network;
 mod network_attacks;
 mod network_sockets;
+mod owners;
 mod policy;
 mod privileged;
 mod promote;

@@ -13,6 +13,9 @@ pub const OUTSIDE: &str = "203.0.113.7";
 /// Where cloud providers serve credentials; here an address of the outside.
 pub const METADATA: &str = "169.254.169.254";
 
+/// Where ip(8) is, too.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
 /// Makes the world and runs the words in it; what it starts ends with its process namespace. `$1` is the directory of [`World`], `$2` the attack
 /// program.
 const SCRIPT: &str = r#"
@@ -70,13 +73,9 @@ impl World {
         if !has("unshare") || !has("nsenter") || !(has("ip") || PathBuf::from("/usr/sbin/ip").exists()) {
             return None;
         }
-        let wire = "ip link add one type veth peer name two";
-        if !Command::new("unshare")
-            .args(["-rmnp", "--mount-proc", "--fork", "sh", "-c", wire])
-            .status()
-            .unwrap()
-            .success()
-        {
+        let mut wire = Command::new("unshare");
+        wire.args(namespaces()).args(["sh", "-c", "ip link add one type veth peer name two"]).env("PATH", PATH);
+        if !wire.status().unwrap().success() {
             eprintln!("not proven here: no network namespace with a veth pair");
             return None;
         }
@@ -98,7 +97,7 @@ impl World {
         let mut command = scene.program("unshare");
         command.args(namespaces()).args(["sh", "-c", SCRIPT, "sh"]);
         command.arg(&self.directory).arg(scene.outside.join("hostile")).args(ordinary()).args(words);
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+        command.env("PATH", PATH);
         finish(command, b"")
     }
 

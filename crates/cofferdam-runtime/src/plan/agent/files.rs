@@ -42,7 +42,7 @@ pub(super) fn read(host: &Host, profile: &Profile, secrets: &Striker, notes: &mu
         let sandbox = profile.sandbox.as_ref();
         let off = sandbox.and_then(|own_sandbox| own_sandbox.drop.get(&own.path));
         let drop = own.drop.iter().chain(off.into_iter().flatten()).map(String::as_str).collect();
-        let cleaner = Cleaner { secrets, keep: &own.keep, drop };
+        let cleaner = Cleaner { secrets, keep: &own.keep, drop, plain: &own.plain };
         if own.directory {
             directory(host, own, &source, &cleaner, &mut brought, notes);
             continue;

@@ -2,6 +2,7 @@
 //! decides what of it may pass ([`judge`]), what it costs ([`prices`]), and the interceptor that records it ([`interceptor`]).
 
 pub mod asked;
+pub mod budget;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

@@ -152,7 +152,11 @@ impl Injector {
             let placeholder = held.planned.placeholder.as_ref().is_some_and(|placeholder| {
                 head.headers.get_all(&field).iter().any(|v| replaced(v.as_bytes(), placeholder, b"").is_some())
             });
-            if placeholder || !sent && !places.iter().any(|place| place.field == field) {
+            if placeholder
+                || !sent
+                    && !held.planned.credential.placeholder_only
+                    && !places.iter().any(|place| place.field == field)
+            {
                 places.push(Place { held, one, field, placeholder });
             }
         }

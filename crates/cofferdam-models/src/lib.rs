@@ -1,11 +1,13 @@
-//! What agents and models say to each other: how each provider is spoken to (`wire`), what a request asks ([`asked`]), who
-//! decides what of it may pass ([`judge`]), what it costs ([`prices`]), and the interceptor that records it ([`interceptor`]).
+//! What agents and models say to each other: which agents there are ([`profile`]), how each provider is spoken to (`wire`), what a
+//! request asks ([`asked`]), who decides what of it may pass ([`judge`]), what it costs ([`prices`]), and the interceptor that
+//! records it ([`interceptor`]).
 
 pub mod asked;
 pub mod budget;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;
+pub mod profile;
 
 mod answer;
 mod seen;

@@ -8,6 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{Question, Reason, Request};
 use crate::rule::{Rule, RuleId};
 
+/// Fields that say how a request is framed and where it goes (RFC 9110, sections 6.4, 7.2, 7.6 and 10.1), not who asks.
+const FRAMING: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// One `[[credential]]`. Its serialised form stands in a run's plan; it holds no value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Credential {
@@ -28,6 +43,53 @@ pub struct Credential {
     /// How long a fetched value is used, in seconds; without it as long as the run goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
+    /// Whether only requests carry it that hold its placeholder: it is never added where the field is absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub placeholder_only: bool,
+}
+
+/// The field of a request that carries a credential: `Name: value` with one `{}` in the value (RFC 9110, section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, in lower case.
+    pub header: String,
+    /// Its value before `{}`.
+    pub before: String,
+    /// Its value after `{}`.
+    pub after: String,
+}
+
+impl Field {
+    /// From its written form.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &str) -> Result<Field, String> {
+        let (name, value) = text.split_once(':').ok_or("there is no `:` after its name")?;
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err("its name is none that a field can have".to_owned());
+        }
+        let name = name.to_ascii_lowercase();
+        if FRAMING.contains(&name.as_str()) {
+            return Err(format!("`{name}` says how a request is sent, not who sends it"));
+        }
+        let value = value.trim_matches(' ');
+        if !value.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            return Err("its value has a character that is not printable ASCII".to_owned());
+        }
+        match value.split("{}").collect::<Vec<_>>()[..] {
+            [before, after] => Ok(Field { header: name, before: before.to_owned(), after: after.to_owned() }),
+            [_] => Err("`{}` stands nowhere: the credential goes there".to_owned()),
+            _ => Err("`{}` stands more than once".to_owned()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Field::parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Where a credential's value comes from, on the host.

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use toml::de::DeTable;
+
+use crate::schema::nearest;
 use crate::source::Source;
 
 /// Most errors of one file that are shown in full.
@@ -127,6 +130,32 @@ pub struct Diagnostic {
 impl Diagnostic {
     pub(crate) fn new(class: Class, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic { class, message: message.into(), span, label: String::new(), other: None, help: None }
+    }
+
+    /// What a reader of TOML by types says of a text; it finds one error at a time.
+    pub fn of_toml(source: &Source, error: &toml::de::Error) -> Diagnostic {
+        let end = source.text.len();
+        let span = error.span().unwrap_or(0..0);
+        let span = span.start.min(end)..span.end.min(end);
+        let message = error.message().lines().next().unwrap_or_default();
+        let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+        let class = match message {
+            m if m.starts_with("unknown field") => Class::UnknownKey,
+            m if m.starts_with("unknown variant") => Class::UnknownValue,
+            m if m.starts_with("missing field") => Class::Missing,
+            m if m.starts_with("invalid type") => Class::WrongType,
+            _ => match DeTable::parse(&source.text) {
+                Ok(_) => Class::UnknownValue,
+                Err(_) => Class::Syntax,
+            },
+        };
+        let label = match (class, quoted.split_first()) {
+            (Class::UnknownKey | Class::UnknownValue, Some((word, known))) => {
+                nearest(word, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
+            }
+            _ => None,
+        };
+        Diagnostic::new(class, span, message).label(label.unwrap_or_else(|| "here".to_owned()))
     }
 
     pub(crate) fn label(mut self, label: impl Into<String>) -> Self {

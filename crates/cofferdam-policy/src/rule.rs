@@ -24,6 +24,8 @@ pub enum LayerKind {
     CommandLine,
     /// `--resolve`: registries that the host's client configuration names.
     Resolve,
+    /// The profile of the agent that runs: what it needs to work at all.
+    BuiltIn,
     /// `coffer allow`, while the run was going on.
     Live,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for LayerKind {
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command line",
             LayerKind::Resolve => "resolve",
+            LayerKind::BuiltIn => "built-in",
             LayerKind::Live => "live",
         })
     }
@@ -67,6 +70,7 @@ impl From<&RuleId> for RuleRef {
             LayerKind::Project => "project",
             LayerKind::CommandLine => "command-line",
             LayerKind::Resolve => "resolve",
+            LayerKind::BuiltIn => "built-in",
             LayerKind::Live => "live",
         };
         RuleRef {

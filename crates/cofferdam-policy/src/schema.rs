@@ -19,6 +19,7 @@ use crate::packages::Ecosystem;
 use crate::rule::{LayerKind, Rule};
 use crate::source::Source;
 use walk::Walk;
+pub(crate) use walk::nearest;
 
 /// The version of the file's form that this program reads.
 pub const VERSION: i64 = 1;

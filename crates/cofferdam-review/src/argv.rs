@@ -149,6 +149,33 @@ pub(crate) fn shown(argv: &[Bytes]) -> Shown {
     }
 }
 
+/// The texts by which a command may have been asked for, whole up to a bound: the script of a shell, what it evaluates, and
+/// the words as they would be typed.
+pub(crate) fn texts(argv: &[Bytes]) -> Vec<String> {
+    if let [one] = argv {
+        return vec![String::from_utf8_lossy(&one.0).trim().to_owned()];
+    }
+    let words = bounded(argv);
+    let mut words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    for _ in 0..DEPTH {
+        match peel(&words) {
+            Peeled::Words(skip) if skip < words.len() => drop(words.drain(..skip)),
+            Peeled::Script(at) => {
+                let script = String::from_utf8_lossy(words[at]).trim().to_owned();
+                let inner = shell::evaluated(&script).map(|inner| inner.trim().to_owned());
+                return inner.into_iter().chain([script]).collect();
+            }
+            _ => break,
+        }
+    }
+    vec![words.iter().map(|word| text::quoted(word)).collect::<Vec<_>>().join(" ")]
+}
+
+/// Whether a word is likely a pattern, not a path.
+pub(crate) fn is_pattern(word: &str) -> bool {
+    word.contains(['\\', '^', '$', '(', ')', '|', '+', '=', ' ']) || word.contains(".*")
+}
+
 /// Arguments as they would be typed, nothing taken off, shortened.
 pub(crate) fn as_typed(argv: &[Bytes]) -> String {
     let words: Vec<String> = bounded(argv).iter().map(|word| text::quoted(word)).collect();

@@ -39,6 +39,7 @@ pub const KINDS: &[&str] = &[
     "credential.fetched",
     "credential.failed",
     "credential.used",
+    "workspace.opened",
     "policy.changed",
     "limit.reached",
     "evidence.gap",
@@ -78,6 +79,7 @@ pub fn kind_of(what: &EventKind) -> &'static str {
         EventKind::CredentialFetched(_) => "credential.fetched",
         EventKind::CredentialFailed(_) => "credential.failed",
         EventKind::CredentialUsed(_) => "credential.used",
+        EventKind::WorkspaceOpened { .. } => "workspace.opened",
         EventKind::PolicyChanged { .. } => "policy.changed",
         EventKind::LimitReached { .. } => "limit.reached",
         EventKind::EvidenceGap { .. } => "evidence.gap",
@@ -158,6 +160,7 @@ fn says(what: &EventKind, heads: &Heads) -> String {
         EventKind::NetUnpublished(ended) => network::unpublished(ended),
         EventKind::CredentialFetched(fetch) | EventKind::CredentialFailed(fetch) => network::fetched(fetch),
         EventKind::CredentialUsed(used) => network::used(used),
+        EventKind::WorkspaceOpened { uid } => opened(*uid),
         EventKind::PolicyChanged { added, uid } => network::allowed(added, *uid),
         EventKind::LimitReached { limit, value, action } => {
             one_line(format!("{limit} at {value}, {action}").as_bytes())
@@ -187,6 +190,11 @@ fn changed(change: &FileChanged) -> String {
     let (letter, before, after) = (letter(change), bytes(&change.before), bytes(&change.after));
     let by = change.commands.first().map_or(String::new(), |seq| format!(" by {seq}"));
     format!("{letter} {} ({} → {}){by}", one_line(&change.path.0), size(before), size(after))
+}
+
+/// That the person had the workspace before them.
+pub(crate) fn opened(uid: u32) -> String {
+    format!("uid {uid} opened the workspace: changes from here on may be theirs")
 }
 
 /// An open of a decoy.

@@ -138,6 +138,7 @@ fn matches(pattern: &Regex, event: &Event, heads: &Heads) -> bool {
         EventKind::PolicyChanged { added, .. } => added.iter().any(|rule| text(&rule.to_string())),
         EventKind::LimitReached { limit, action, .. } => text(limit) || text(action),
         EventKind::EvidenceGap { what, .. } => text(what),
+        EventKind::WorkspaceOpened { .. } => false,
         EventKind::RunEnded(_) | EventKind::ProcessExit(_) | EventKind::RunDiscarded { .. } => false,
     }
 }

@@ -5,10 +5,13 @@
 
 mod argv;
 pub mod blame;
+pub mod causes;
+pub mod claims;
 pub mod document;
 mod error;
 mod event_line;
 pub mod export;
+pub mod exposure;
 mod filter;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
@@ -26,6 +29,7 @@ pub mod suggest;
 mod tail;
 pub mod testrun;
 pub mod text;
+pub mod transcripts;
 
 pub use error::{Error, Result};
 pub use event_line::{KINDS, event_line, kind_of, letter, stream_name};

@@ -1,6 +1,6 @@
 //! Exchanges with models in words, for one line.
 
-use cofferdam_core::event::{Cost, ModelRequest, ModelResponse, RunAgent, ToolCall, ToolResult, Usage};
+use cofferdam_core::event::{ModelRequest, ModelResponse, RunAgent, ToolCall, ToolResult, Usage};
 
 use crate::heads::Heads;
 use crate::text::{counted, duration, grouped, one_line, size};
@@ -36,7 +36,7 @@ pub(crate) fn answered(response: &ModelResponse, heads: &Heads) -> String {
     let mut parts = vec![format!("request {}", response.request)];
     parts.extend(response.stop.as_deref().map(|stop| one_line(stop.as_bytes())));
     parts.extend(response.usage.as_ref().map(tokens));
-    parts.extend(response.cost.as_ref().map(price));
+    parts.extend(response.cost.as_ref().map(|cost| price(cost.micro_usd)));
     parts.push(duration(response.microseconds));
     parts.extend(response.error.as_deref().map(|error| one_line(error.as_bytes())));
     let text = response.text.as_ref().and_then(|text| heads.read(text, HEAD).ok());
@@ -55,8 +55,8 @@ pub(crate) fn tokens(usage: &Usage) -> String {
 }
 
 /// A price, to a tenth of a cent.
-pub(crate) fn price(cost: &Cost) -> String {
-    let tenths = cost.micro_usd.div_ceil(1000);
+pub(crate) fn price(micro_usd: u64) -> String {
+    let tenths = micro_usd.div_ceil(1000);
     format!("${}.{:03}", tenths / 1000, tenths % 1000)
 }
 

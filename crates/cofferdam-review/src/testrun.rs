@@ -28,6 +28,7 @@ use cofferdam_core::Bytes;
 use cofferdam_core::event::TestResult;
 
 use lines::Lines;
+pub(crate) use lines::plain;
 pub use runner::runs_tests;
 
 /// Most names of failing tests in a result.

@@ -36,6 +36,8 @@ pub enum Request {
         /// The port inside.
         port: u16,
     },
+    /// The workspace as the run sees it.
+    View,
 }
 
 /// The answer.
@@ -50,6 +52,8 @@ pub enum Reply {
     },
     /// The ports that listen inside, in order.
     Listening(Vec<u16>),
+    /// The workspace. Descriptors: its root, with `O_PATH`.
+    View,
     /// It is not, and why.
     Refused(String),
 }
@@ -82,6 +86,21 @@ pub(crate) fn address(directory: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)>
 /// # Errors
 /// [`ControlError`].
 pub fn ask(run: &Run, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, ControlError> {
+    Ok(told(run, request, files)?.0)
+}
+
+/// The root of a run's workspace as the run sees it, with `O_PATH`. It lives as long as this descriptor or the run.
+///
+/// # Errors
+/// [`ControlError`].
+pub fn view(run: &Run) -> Result<OwnedFd, ControlError> {
+    match told(run, &Request::View, &[])? {
+        (Reply::View, mut files) if files.len() == 1 => Ok(files.remove(0)),
+        _ => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+    }
+}
+
+fn told(run: &Run, request: &Request, files: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), ControlError> {
     let not_live = || ControlError::NotLive(run.record.run.short().to_owned());
     let (_directory, address) = address(&run.directory)?;
     let socket =
@@ -98,7 +117,7 @@ pub fn ask(run: &Run, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Rep
     };
     match channel.receive::<Reply>()? {
         Received::Message(Reply::Refused(why), _) => Err(ControlError::Refused(why)),
-        Received::Message(reply, _) => Ok(reply),
+        Received::Message(reply, files) => Ok((reply, files)),
         Received::Closed => Err(not_live()),
     }
 }

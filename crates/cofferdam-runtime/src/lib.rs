@@ -19,6 +19,7 @@ mod removal;
 pub mod rerun;
 pub mod secrets;
 pub mod split;
+pub mod spoken;
 pub mod store;
 pub mod tripwires;
 mod way;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most bytes of standard input that are kept.
 pub const INPUT_KEPT: usize = 64 * 1024;
-/// Most bytes of one [`Ask::Input`]: a packet holds them, however JSON writes them.
+/// Most bytes of one [`Ask::Input`] or [`Ask::Message`]: a packet holds them, however JSON writes them.
 pub const INPUT_PIECE: usize = 8 * 1024;
 
 /// From the client.
@@ -34,6 +34,14 @@ pub enum Ask {
     /// What comes next on the standard input of an agent, before the command has it; all of them together at most
     /// [`INPUT_KEPT`].
     Input(Bytes),
+    /// What a message on the standard input asks ([`crate::spoken`]), before the command has it: at most [`INPUT_KEPT`] bytes, in
+    /// pieces.
+    Message {
+        /// The next piece of its text.
+        text: Bytes,
+        /// With the last one: the bytes of all of it.
+        bytes: Option<u64>,
+    },
     /// The standard input of an agent is over.
     InputEnded {
         /// Bytes that it carried in all.

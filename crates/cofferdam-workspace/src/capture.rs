@@ -105,6 +105,11 @@ impl Capture {
         self.view = Some(view);
     }
 
+    /// What [`Capture::set_view`] gave.
+    pub fn view(&self) -> Option<BorrowedFd<'_>> {
+        self.view.as_ref().map(AsFd::as_fd)
+    }
+
     /// Whether the kernel gave too few watches (`fs.inotify.max_user_watches`): then call [`Capture::rescan`] from
     /// time to time, a few times a second while the run is busy.
     pub fn needs_rescans(&self) -> bool {
@@ -315,7 +320,7 @@ impl Capture {
     fn judge(&self, path: &[u8], lower: &RealEntry, upper: &UpperEntry, origin: bool) -> Certainty {
         let scene = Scene {
             root: self.root.as_fd(),
-            view: self.view.as_ref().map(AsFd::as_fd),
+            view: self.view(),
             started: self.clock.started,
             stepped: self.clock.stepped,
         };

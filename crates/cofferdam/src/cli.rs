@@ -68,6 +68,8 @@ enum Command {
     Allow(commands::allow::AllowArgs),
     /// Let this machine reach a port of a run that goes on
     Publish(commands::publish::PublishArgs),
+    /// Show the workspace of a run that goes on to an editor
+    Open(commands::open::OpenArgs),
     /// Say why a host or file is refused, and how to ask for it; inside an enclosure too
     Why(commands::why::WhyArgs),
     /// Check that the boundary holds on this machine: try what must fail and what must work
@@ -203,6 +205,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Credential(args) => commands::credential::credential(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
         Command::Publish(args) => commands::publish::publish(&args),
+        Command::Open(args) => commands::open::open(&args),
         Command::Why(args) => commands::why::why(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
         Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),

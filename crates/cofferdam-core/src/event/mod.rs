@@ -160,6 +160,12 @@ pub enum EventKind {
     /// A request goes out with a credential. Its cause is as that of `net.connect`.
     #[serde(rename = "credential.used")]
     CredentialUsed(CredentialUsed),
+    /// The person opened the workspace while the run went on: what changes from here on can be of their making.
+    #[serde(rename = "workspace.opened")]
+    WorkspaceOpened {
+        /// The uid of the person.
+        uid: u32,
+    },
     /// The person allowed more while the run went on.
     #[serde(rename = "policy.changed")]
     PolicyChanged {
@@ -340,6 +346,8 @@ pub enum PromptSource {
     Argument,
     /// On the command's standard input.
     Stdin,
+    /// In a message on the command's standard input, in one of the protocols by which editors speak to agents.
+    Message,
     /// As a line typed at the terminal.
     Typed,
     /// As a turn of the person's in a request to a model, which came in none of the other ways. Its cause is the

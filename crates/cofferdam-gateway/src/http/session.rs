@@ -3,15 +3,18 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cofferdam_core::event::{EventKind, HttpExchange, Mediation, NetConnect, NetDenied, RuleRef};
 use cofferdam_exchange::{Records, Refusal, Waiting};
 use cofferdam_policy::{Rule, Scheme};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::sleep;
 
 use super::heads;
 use super::meter::memory;
@@ -23,6 +26,10 @@ use crate::{Connection, Place, Say};
 /// Most requests of a connection that are not recorded yet: as many as it may have at once, and a few that wait for the
 /// monitor.
 const UNRECORDED: u32 = 128;
+/// How long what is to be said waits for more, and at most for how much: the monitor wakes once for all of it, where it would take
+/// the other processor from client and server for each exchange.
+const PAUSE: Duration = Duration::from_millis(2);
+const TOGETHER: usize = 32;
 /// Most bytes of a packet of ours; the rest of [`PACKET`] is left for the monitor's additions.
 const MOST: usize = PACKET - 4 * 1024;
 
@@ -229,30 +236,49 @@ impl Records for Session {
 
 /// Says what is queued until the session ends.
 async fn drain(services: Rc<dyn Services>, mut items: mpsc::UnboundedReceiver<Item>, broken: Rc<Notify>) {
-    while let Some(item) = items.recv().await {
-        let (mut say, mut files, text, _permit) = match item {
-            Item::Say { say, files, text, _permit } => (say, files, text, _permit),
-            Item::Tell(tell) => {
-                // Who does not wait any more needs no answer.
-                let _ = tell.send(());
-                continue;
+    let mut some = Vec::new();
+    while let Some(first) = items.recv().await {
+        some.push(first);
+        gather(&mut items, &mut some).await;
+        for item in some.drain(..) {
+            if said(&*services, item).await.is_err() {
+                // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
+                broken.notify_one();
+                return;
             }
-        };
-        shrink(&mut say);
-        // A text becomes a file only now: descriptors are few.
-        let said = match text.map(|text| memory(&text)).transpose() {
-            Ok(file) => {
-                files.extend(file);
-                services.say(&say, &files).await
-            }
-            Err(error) => Err(error),
-        };
-        if said.is_err() {
-            // The connection ends by this; that the monitor is gone ends the gateway, and is its error to tell.
-            broken.notify_one();
-            return;
         }
     }
+}
+
+/// Waits a moment for more, unless somebody waits for what is there.
+async fn gather(items: &mut mpsc::UnboundedReceiver<Item>, some: &mut Vec<Item>) {
+    let mut over = pin!(sleep(PAUSE));
+    while some.len() < TOGETHER && !matches!(some.last(), Some(Item::Tell(_))) {
+        tokio::select! {
+            () = &mut over => return,
+            more = items.recv() => match more {
+                Some(item) => some.push(item),
+                None => return,
+            },
+        }
+    }
+}
+
+async fn said(services: &dyn Services, item: Item) -> io::Result<()> {
+    let (mut say, mut files, text, _permit) = match item {
+        Item::Say { say, files, text, _permit } => (say, files, text, _permit),
+        Item::Tell(tell) => {
+            // Who does not wait any more needs no answer.
+            let _ = tell.send(());
+            return Ok(());
+        }
+    };
+    shrink(&mut say);
+    // A text becomes a file only now: descriptors are few.
+    if let Some(text) = text {
+        files.push(memory(&text)?);
+    }
+    services.say(&say, &files).await
 }
 
 /// Cuts the heads of an exchange until it fits into a packet.

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::rule::{self, Scope, missing, required};
 use super::walk::Walk;
-use crate::credential::{Credential, CredentialSource, Use};
+use crate::credential::{Credential, CredentialSource, Field, Use};
 use crate::diagnostic::{Class, Diagnostic};
 use crate::host::HostPattern;
 use crate::rule::{LayerKind, Record, Rule, RuleId, Scheme, Tls};
@@ -19,21 +19,6 @@ const SCHEMES: &[(&str, Scheme)] = &[("https", Scheme::Https), ("http", Scheme::
 
 /// Most credentials of a file: each has a placeholder that every request is searched for.
 const MOST: usize = 64;
-/// Fields that say how a request is framed and where it goes (RFC 9110, sections 6.4, 7.2, 7.6 and 10.1), not who asks.
-const FRAMING: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// What earlier credentials of the file have taken.
 #[derive(Default)]
 pub(super) struct Taken {
@@ -102,7 +87,8 @@ fn credential(
     if walk.found.len() > before {
         return None;
     }
-    Some(Credential { id, name: name?, purpose: purpose?, source: source?, uses, expose, lifetime })
+    let (name, purpose, source) = (name?, purpose?, source?);
+    Some(Credential { id, name, purpose, source, uses, expose, lifetime, placeholder_only: false })
 }
 
 fn source(walk: &mut Walk<'_>, scope: &Scope<'_, '_>) -> Option<CredentialSource> {
@@ -239,7 +225,7 @@ fn one_use(walk: &mut Walk<'_>, table: &DeTable<'_>, span: Range<usize>, id: &Ru
     if host.is_host_services() && port.is_none() && !table.contains_key("port") {
         missing(walk, &scope, "port", &format!("a service of this machine is `{}:PORT`", crate::host::HOST_SERVICES));
     }
-    let (header, before, after) = header?;
+    let Field { header, before, after } = header?;
     Some(Use {
         on: Rule {
             id: id.clone(),
@@ -261,35 +247,13 @@ fn one_use(walk: &mut Walk<'_>, table: &DeTable<'_>, span: Range<usize>, id: &Ru
     })
 }
 
-/// `Name: value` with one `{}` in the value (RFC 9110, section 5).
-fn header(walk: &mut Walk<'_>, table: &DeTable<'_>, text: &str) -> Option<(String, String, String)> {
-    let problem = match parts(text) {
-        Ok(parts) => return Some(parts),
+fn header(walk: &mut Walk<'_>, table: &DeTable<'_>, text: &str) -> Option<Field> {
+    let problem = match Field::parse(text) {
+        Ok(field) => return Some(field),
         Err(problem) => problem,
     };
     let span = table.get("header")?.span();
     let error = Diagnostic::new(Class::Header, span, "`header` is no field of a request that can carry a credential");
     walk.found.push(error.label(problem).help("write it as in `Authorization: Bearer {}`"));
     None
-}
-
-fn parts(text: &str) -> Result<(String, String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("there is no `:` after its name")?;
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || !name.bytes().all(token) {
-        return Err("its name is none that a field can have".to_owned());
-    }
-    let name = name.to_ascii_lowercase();
-    if FRAMING.contains(&name.as_str()) {
-        return Err(format!("`{name}` says how a request is sent, not who sends it"));
-    }
-    let value = value.trim_matches(' ');
-    if !value.bytes().all(|b| matches!(b, b' '..=b'~')) {
-        return Err("its value has a character that is not printable ASCII".to_owned());
-    }
-    match value.split("{}").collect::<Vec<_>>()[..] {
-        [before, after] => Ok((name, before.to_owned(), after.to_owned())),
-        [_] => Err("`{}` stands nowhere: the credential goes there".to_owned()),
-        _ => Err("`{}` stands more than once".to_owned()),
-    }
 }

@@ -177,7 +177,7 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The known word that one was probably meant to be.
-fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // Anything longer is no misspelling, and comparing costs the product of the lengths.
     if word.len() > 40 {
         return None;

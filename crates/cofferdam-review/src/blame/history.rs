@@ -7,8 +7,9 @@ use cofferdam_core::event::{BlobRef, EventKind, FileChanged};
 use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_evidence::read_events;
 
-use crate::Result;
+use crate::exposure::{Exposure, Watch};
 use crate::story::{Collector, Entry, Place, Story};
+use crate::{Heads, Result};
 
 /// A state that the path went through.
 #[derive(Clone, Debug)]
@@ -33,13 +34,15 @@ pub(super) struct History {
     pub versions: Vec<Version>,
     pub taken: Vec<Taken>,
     pub story: Story,
+    pub exposure: Exposure,
     /// Execs, and the command each belongs to.
     owners: Vec<(u64, u64)>,
 }
 
 impl History {
     pub(super) fn read(evidence: &Path, path: &Bytes) -> Result<History> {
-        let mut collector = Collector::default();
+        let mut collector = Collector::new(Heads::open(evidence)?);
+        let mut watch = Watch::default();
         let (mut base, mut versions, mut taken) = (None, Vec::new(), Vec::new());
         let mut owners: Vec<(u64, u64)> = Vec::new();
         for event in read_events(evidence)? {
@@ -73,6 +76,7 @@ impl History {
                 _ => {}
             }
             let (seq, is_exec) = (event.seq, matches!(event.what, EventKind::ProcessExec(_)));
+            watch.take(&collector, &event);
             let place = collector.push(event);
             if is_exec {
                 let owner = match place {
@@ -84,7 +88,9 @@ impl History {
                 }
             }
         }
-        Ok(History { base, versions, taken, story: collector.finish(), owners })
+        let story = collector.finish();
+        let exposure = Exposure::new(&story, watch);
+        Ok(History { base, versions, taken, story, exposure, owners })
     }
 
     /// The command that an exec belongs to, and its text; `None` where it is the agent itself.

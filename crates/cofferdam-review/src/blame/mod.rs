@@ -16,6 +16,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use self::history::{History, Taken, Version};
+use crate::exposure::Seen;
 use crate::{Heads, Result, text};
 
 /// Largest text that is compared, in bytes.
@@ -63,6 +64,11 @@ pub struct Origin {
     pub tested_by: Option<u64>,
     /// What they said.
     pub tests: String,
+    /// What the model had read before it was written; a bounded number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<Seen>,
+    /// What else it had read.
+    pub read_more: u64,
     /// What is not certain about it, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<&'static str>,
@@ -201,6 +207,7 @@ impl Search {
         };
         let prompt = history.prompt(version.seq);
         let tests = history.tests(version.seq);
+        let (read, read_more) = history.exposure.before(version.seq);
         self.blame.origins.push(Origin {
             run: candidate.run.clone(),
             promotion: taken.number,
@@ -212,6 +219,8 @@ impl Search {
             asked: prompt.map_or(String::new(), |(_, blob)| asked(blob, heads)),
             tested_by: tests.as_ref().map(|(seq, _)| *seq),
             tests: tests.map_or(String::new(), |(_, said)| said),
+            read,
+            read_more,
             doubt,
         });
         self.blame.origins.len() - 1

@@ -200,6 +200,11 @@ fn found(evidence: &Path) -> Result<(Vec<Found>, HashMap<Use, Times>)> {
             Entry::Prompt(said) => {
                 add("prompt", heads.read(&said.text, HEAD).map(|text| safe(&text)).unwrap_or_default(), "");
             }
+            Entry::Answer(answer) => {
+                let text = answer.text.as_ref().and_then(|text| heads.read(text, HEAD).ok());
+                add("answer", text.map(|text| safe(&text)).unwrap_or_default(), "");
+            }
+            Entry::Call(call) => add("tool", format!("{} {}", call.tool, call.text), ""),
             Entry::Files(files) => add("files", paths(&files.changes), ""),
             Entry::Remark(remark) => add("remark", remark.text.clone(), ""),
             Entry::Command(command) => {

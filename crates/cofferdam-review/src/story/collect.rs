@@ -1,18 +1,21 @@
 //! From events to a story, one by one.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use cofferdam_core::event::{
     CommandOutput, Event, EventKind, FileChanged, Link, ProcessExec, ProcessExit, Promotion, RunStarted, TestResult,
 };
 use cofferdam_core::{Bytes, Timestamp};
 
-use super::Story;
 use super::entry::{Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 use super::files::Paths;
 use super::traffic::{OF_RUN, Slot, Traffic};
+use super::{Story, told};
 use crate::argv::{self, of_exec};
+use crate::causes::{Linker, Spent};
 use crate::event_line::tripwire;
+use crate::heads::Heads;
 use crate::network;
 use crate::text;
 
@@ -59,13 +62,24 @@ pub struct Collector {
     /// The network of what no command is named for, and which entry each of its lines is.
     traffic: Traffic,
     traffic_lines: Vec<(Slot, usize)>,
+    causes: Linker,
+    heads: Option<Arc<Heads>>,
 }
 
 impl Collector {
+    /// One that reads what models asked for, and were told, from these blobs. The default one knows only that they did.
+    pub fn new(heads: Heads) -> Collector {
+        let heads = Arc::new(heads);
+        Collector { causes: Linker::new(Arc::clone(&heads)), heads: Some(heads), ..Collector::default() }
+    }
+
     /// Takes the next event, and says where it belongs.
     pub fn push(&mut self, event: Event) -> Place {
         self.story.events += 1;
         self.story.last = event.time;
+        if !matches!(event.what, EventKind::ProcessExec(_)) {
+            self.causes.take(&event, None);
+        }
         let (seq, time, cause) = (event.seq, event.time, event.cause);
         match event.what {
             EventKind::RunStarted(started) => {
@@ -77,14 +91,21 @@ impl Collector {
                 self.story.ended = Some((time, ended));
                 Place::Top
             }
-            EventKind::ProcessExec(ref exec) => self.exec(&event, exec),
+            EventKind::ProcessExec(ref exec) => {
+                let place = self.exec(&event, exec);
+                if let Place::Command(command) = place {
+                    self.causes.take(&event, Some(command));
+                }
+                place
+            }
             EventKind::ProcessExit(exit) => self.exit(cause, &exit),
             EventKind::CommandOutput(output) => self.output(cause, output),
             EventKind::TestResult(result) => self.tests(seq, cause, result),
             EventKind::FileChanged(change) => self.file(seq, time, cause, &change),
             EventKind::ProcessImage(_) => self.place(self.owner(cause), 0),
             EventKind::Prompt(prompt) => {
-                self.add(Entry::Prompt(Said { seq, time, source: prompt.source, text: prompt.text }))
+                let spent = Spent::default();
+                self.add(Entry::Prompt(Said { seq, time, source: prompt.source, text: prompt.text, spent }))
             }
             // What came of it says the same.
             EventKind::NetLookup(_) => self.place(self.owner(cause), 0),
@@ -92,8 +113,11 @@ impl Collector {
             | EventKind::NetDenied(_)
             | EventKind::HttpExchange(_)
             | EventKind::CredentialUsed(_) => self.network(seq, time, cause, &event.what),
-            EventKind::RunAgent(_)
-            | EventKind::ModelRequest(_)
+            EventKind::RunAgent(agent) => {
+                self.story.agent = Some(agent);
+                Place::Top
+            }
+            EventKind::ModelRequest(_)
             | EventKind::ModelResponse(_)
             | EventKind::ToolCall(_)
             | EventKind::ToolResult(_) => self.place(self.owner(cause), 0),
@@ -115,6 +139,7 @@ impl Collector {
             // That it is used says that it was fetched.
             EventKind::CredentialFetched(_) => Place::Top,
             EventKind::CredentialFailed(fetch) => self.remark(seq, time, &network::fetched(&fetch), true),
+            EventKind::WorkspaceOpened { uid } => self.remark(seq, time, &crate::event_line::opened(uid), true),
             EventKind::PolicyChanged { added, uid } => self.remark(seq, time, &network::allowed(&added, uid), true),
             EventKind::LimitReached { limit, value, action } => {
                 let text = format!("limit reached: {limit} at {value}, {action}");
@@ -189,6 +214,9 @@ impl Collector {
         {
             self.story.entries.insert(0, Entry::Command(Box::new(root.clone())));
         }
+        let (calls, answers, unkept) = self.causes.finish();
+        told::tell(&mut self.story, calls, answers, self.heads.as_deref());
+        self.story.unkept = unkept;
         self.story
     }
 
@@ -328,9 +356,12 @@ impl Collector {
         self.paths.push(change);
         let by = change.commands.first().copied().or(cause).filter(|by| *by > 0);
         let owner = by.map(|by| self.owner(Some(by)));
-        if self.is_command(owner)
-            && let Some(command) = owner.and_then(|owner| self.at(owner))
-        {
+        let command = if self.is_command(owner) { owner } else { None };
+        let named = command.and_then(|owner| self.at(owner)).map(|command| command.seq);
+        if self.causes.changed(seq, change, named).is_some() {
+            return Place::Top;
+        }
+        if let Some(command) = command.and_then(|owner| self.at(owner)) {
             command.files.push(change);
             return Place::Command(command.seq);
         }

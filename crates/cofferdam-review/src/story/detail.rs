@@ -4,6 +4,7 @@ use super::entry::{Command, Entry, Output};
 use super::fold::Detail;
 use super::items::{Item, Kind};
 use super::lines::{self, Line, Style};
+use super::model;
 use crate::heads::Heads;
 use crate::text::{counted, grouped, one_line, size};
 
@@ -33,7 +34,25 @@ pub(super) fn plain(at: usize, item: &Item, entries: &[Entry], width: usize, pro
         details.push(Detail { item: at, priority: 2, lines: lines.collect() });
         return details;
     }
+    if let Entry::Answer(_) = shown {
+        let further = prompt.iter().skip(1).take(1);
+        let lines = further.map(|text| Line { depth: 0, text: format!("« {text}"), ..Line::default() });
+        details.push(Detail { item: at, priority: 3, lines: lines.collect() });
+        return details;
+    }
+    if let Entry::Call(call) = shown {
+        if !call.changed.is_empty() {
+            add(2, model::changed(call), Style::Plain);
+        }
+        return details;
+    }
     let Some(command) = shown.command() else { return details };
+    if let Some(call) = &command.asked {
+        for text in model::otherwise(call) {
+            add(1, text, Style::Bad);
+        }
+        add(6, model::asked(call), Style::Dim);
+    }
     if let Some(text) = failing(command) {
         add(1, text, Style::Bad);
     }

@@ -1,12 +1,14 @@
 //! What a story is made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cofferdam_core::event::{BlobRef, Event, ExitSource, ProcessExec, PromptSource, Stream};
 use cofferdam_core::{Bytes, Timestamp};
 
 use super::traffic::Traffic;
 use crate::argv::Shown;
+use crate::causes::{Answer, Call, Kind, Spent};
 
 /// One thing that happened, at the top level.
 #[derive(Clone, Debug)]
@@ -17,6 +19,10 @@ pub enum Entry {
     Command(Box<Command>),
     /// Files changed that no command is named for: by the agent itself, or found at the end.
     Files(Files),
+    /// A model asked for something that no command is known for.
+    Call(Arc<Call>),
+    /// A model wrote something for people.
+    Answer(Arc<Answer>),
     /// Anything else that a reader must know.
     Remark(Remark),
 }
@@ -28,6 +34,8 @@ impl Entry {
             Entry::Prompt(said) => said.seq,
             Entry::Command(command) => command.seq,
             Entry::Files(files) => files.seq,
+            Entry::Call(call) => call.seq,
+            Entry::Answer(answer) => answer.seq,
             Entry::Remark(remark) => remark.seq,
         }
     }
@@ -38,6 +46,8 @@ impl Entry {
             Entry::Prompt(said) => said.time,
             Entry::Command(command) => command.time,
             Entry::Files(files) => files.time,
+            Entry::Call(call) => call.time,
+            Entry::Answer(answer) => answer.time,
             Entry::Remark(remark) => remark.time,
         }
     }
@@ -47,6 +57,19 @@ impl Entry {
         match self {
             Entry::Command(command) => Some(command),
             _ => None,
+        }
+    }
+
+    /// Nothing of it needs a reader: it only looked around, or says that it will.
+    pub fn is_boring(&self) -> bool {
+        match self {
+            Entry::Command(command) => command.is_boring(),
+            Entry::Call(call) => {
+                let looks = matches!(call.kind, Kind::Read | Kind::Other);
+                looks && call.changed.is_empty() && call.told.as_ref().is_some_and(|told| !told.error)
+            }
+            Entry::Answer(answer) => answer.calls > 0,
+            Entry::Prompt(_) | Entry::Files(_) | Entry::Remark(_) => false,
         }
     }
 }
@@ -62,6 +85,8 @@ pub struct Said {
     pub source: PromptSource,
     /// Its text.
     pub text: BlobRef,
+    /// What requests to models came to until the next.
+    pub spent: Spent,
 }
 
 /// A remark of the recorder's, or of a command of coffer's.
@@ -108,6 +133,8 @@ pub struct Command {
     pub network: Traffic,
     /// Processes that it started.
     pub below: Below,
+    /// What the model asked for that it is of.
+    pub asked: Option<Arc<Call>>,
 }
 
 impl Command {
@@ -139,7 +166,8 @@ impl Command {
     /// Nothing of it needs a reader: it only looked around.
     pub fn is_boring(&self) -> bool {
         let nothing_else = self.tests.is_empty() && self.files.is_empty() && self.network.is_empty();
-        self.reads && nothing_else && self.end.is_some() && !self.failed()
+        let told = self.asked.as_ref().is_none_or(|call| !call.differs());
+        self.reads && nothing_else && told && self.end.is_some() && !self.failed()
     }
 }
 

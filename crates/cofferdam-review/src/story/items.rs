@@ -18,7 +18,7 @@ pub(super) enum Kind {
     One,
     /// The same command several times in a row.
     Repeat,
-    /// Commands that only looked around.
+    /// Commands and calls that only looked around.
     Looks,
 }
 
@@ -46,9 +46,8 @@ pub(super) fn items(entries: &[Entry], fold: bool) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         if fold
-            && let Some(command) = entry.command()
             && let Some(last) = items.last_mut()
-            && let Some(kind) = joined(last, entries, command)
+            && let Some(kind) = joined(last, entries, entry)
         {
             *last = Item { entries: *last.entries.start()..=at, kind };
             continue;
@@ -58,13 +57,17 @@ pub(super) fn items(entries: &[Entry], fold: bool) -> Vec<Item> {
     items
 }
 
-fn joined(item: &Item, entries: &[Entry], next: &Command) -> Option<Kind> {
-    let last = entries[*item.entries.end()].command()?;
+fn joined(item: &Item, entries: &[Entry], next: &Entry) -> Option<Kind> {
+    let last = &entries[*item.entries.end()];
+    let same = || match (last, next) {
+        (Entry::Command(last), Entry::Command(next)) => last.text == next.text,
+        _ => false,
+    };
     match item.kind {
         Kind::Looks => next.is_boring().then_some(Kind::Looks),
-        Kind::Repeat => (last.text == next.text).then_some(Kind::Repeat),
+        Kind::Repeat => same().then_some(Kind::Repeat),
         Kind::One if last.is_boring() && next.is_boring() => Some(Kind::Looks),
-        Kind::One => (last.text == next.text).then_some(Kind::Repeat),
+        Kind::One => same().then_some(Kind::Repeat),
     }
 }
 

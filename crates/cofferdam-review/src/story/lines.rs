@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::Story;
 use super::entry::{Below, Change, Changes, Command, Ending, Entry, Tests};
 use super::items::{Item, Kind, Light};
+use super::{Story, model};
 use crate::text::{columns, counted, duration, fit, grouped, one_line};
 
 /// A line before it is fitted to a width.
@@ -41,10 +41,11 @@ pub(super) fn main(item: &Item, entries: &[Entry], lights: &[Light], prompt: &st
     let at = item.shown(entries);
     let mut line = Line { mark: entries[at].seq().to_string(), depth: 1, ..Line::default() };
     match &entries[at] {
-        Entry::Prompt(_) => {
+        Entry::Prompt(said) => {
             line.depth = 0;
             line.text = format!("» {prompt}");
             line.style = Style::Asked;
+            line.facts = model::spent(&said.spent).unwrap_or_default();
         }
         Entry::Remark(remark) => {
             line.depth = 0;
@@ -56,6 +57,11 @@ pub(super) fn main(item: &Item, entries: &[Entry], lights: &[Light], prompt: &st
             line.text = changes(&files.changes, usize::MAX);
             line.facts = who.to_owned();
         }
+        Entry::Answer(_) => {
+            line.depth = 0;
+            line.text = format!("« {prompt}");
+        }
+        Entry::Call(call) => model::main(call, &mut line),
         Entry::Command(command) => {
             line.text.clone_from(&command.text);
             let last = &entries[*item.entries.end()];
@@ -218,16 +224,22 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     let mut names: BTreeMap<String, u64> = BTreeMap::new();
     let mut failing: BTreeMap<String, u64> = BTreeMap::new();
     let (mut commands, mut failed, mut prompts, mut files, mut remarks, mut tests) = (0, 0, 0, 0, 0, 0);
-    let (mut requests, mut denied) = (0, 0);
-    let mut boring = true;
+    let (mut requests, mut denied, mut calls, mut answers) = (0, 0, 0, 0);
+    let boring = some.iter().all(Entry::is_boring);
     for entry in some {
         match entry {
+            Entry::Answer(_) => answers += 1,
+            Entry::Call(call) => {
+                calls += 1;
+                *names.entry(call.tool.clone()).or_default() += 1;
+                failed += u64::from(call.told.as_ref().is_some_and(|told| told.error));
+                files += call.changed.len() as u64;
+            }
             Entry::Prompt(_) => prompts += 1,
             Entry::Remark(_) => remarks += 1,
             Entry::Files(changed) => files += changed.changes.count(),
             Entry::Command(command) => {
                 commands += 1;
-                boring &= command.is_boring();
                 files += command.files.count();
                 tests += u64::from(!command.tests.is_empty());
                 requests += command.network.requests;
@@ -240,7 +252,6 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
             }
         }
     }
-    boring &= prompts + remarks + files == 0;
     let mut parts = Vec::new();
     if prompts > 0 {
         parts.push(counted(prompts, "prompt"));
@@ -251,6 +262,12 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     let of_commands =
         [(failed, " failed"), (tests, " tested")].map(|(n, what)| (n > 0).then(|| format!("{}{what}", grouped(n))));
     parts.extend(of_commands.into_iter().flatten());
+    if calls > 0 {
+        parts.push(counted(calls, "tool call"));
+    }
+    if answers > 0 {
+        parts.push(counted(answers, "answer"));
+    }
     if files > 0 {
         parts.push(counted(files, "file change"));
     }
@@ -265,7 +282,7 @@ pub(super) fn folded(entries: &[Entry], range: RangeInclusive<usize>) -> Line {
     }
     let looked = if boring { "looked around: " } else { "" };
     let (first, last) = (some.first().map_or(0, Entry::seq), some.last().map_or(0, Entry::seq));
-    let tally = if commands > 0 { format!(": {}", mixed_tally(&names, &failing)) } else { String::new() };
+    let tally = if commands + calls > 0 { format!(": {}", mixed_tally(&names, &failing)) } else { String::new() };
     let text = format!("{looked}{} ({first}–{last}){tally}", parts.join(", "));
     Line {
         mark: "…".to_owned(),
@@ -312,6 +329,7 @@ pub(super) fn header(story: &Story, name: &str, live: bool) -> Vec<Line> {
     let bad = failed > 0 && last.is_some_and(|last| last.failed());
     let style = if bad { Style::Bad } else { Style::Plain };
     lines.push(Line { text: format!("  {}", what.join(" · ")), style, ..Line::default() });
+    lines.extend(model::header(story));
     let datagrams = story.ended.as_ref().and_then(|(_, end)| end.network?.datagrams);
     if let Some(text) = story.network.line(datagrams.unwrap_or(0)) {
         let style = if story.network.denied > 0 { Style::Warning } else { Style::Plain };

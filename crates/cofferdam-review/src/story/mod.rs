@@ -13,15 +13,18 @@ mod files;
 mod fold;
 mod items;
 mod lines;
+mod model;
 mod rank;
 mod render;
+mod told;
 mod totals;
 mod traffic;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{EndReason, Event, RunEnded, RunStarted};
+use cofferdam_core::event::{EndReason, Event, RunAgent, RunEnded, RunStarted};
 
 pub use collect::{Collector, Place};
 pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
@@ -31,7 +34,8 @@ pub use render::{Layout, Theme};
 pub use totals::Totals;
 pub use traffic::Traffic;
 
-use crate::{Result, Tail, parse};
+use crate::causes::{Answer, Call, Spent};
+use crate::{Heads, Result, Tail, parse};
 
 /// What a story is told from.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,16 @@ pub struct Story {
     pub last: Timestamp,
     /// The command of the run itself.
     pub root: Option<Command>,
+    /// Which agent it is of, where that is known.
+    pub agent: Option<RunAgent>,
+    /// What models asked for, and what came of it.
+    pub calls: Vec<Arc<Call>>,
+    /// What models answered.
+    pub answers: Vec<Arc<Answer>>,
+    /// What requests to models came to.
+    pub spent: Spent,
+    /// Calls and answers that are not kept.
+    pub unkept: u64,
     /// What happened, in order.
     pub entries: Vec<Entry>,
     /// Events.
@@ -80,7 +94,7 @@ impl Story {
     /// # Errors
     /// As [`Story::read`].
     pub fn read_watched(evidence: &Path, mut watch: impl FnMut(&Collector, &Event)) -> Result<Story> {
-        let mut collector = Collector::default();
+        let mut collector = Collector::new(Heads::open(evidence)?);
         let mut tail = Tail::open(evidence)?;
         while let Some(line) = tail.next_line()? {
             match parse(line) {

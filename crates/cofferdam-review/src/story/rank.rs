@@ -1,40 +1,58 @@
 //! What a tired reviewer has to see first.
 
 use super::entry::{Command, Entry};
-use super::items::{Item, Kind, Light};
+use super::items::{self, Item, Light};
+use crate::causes::{Call, Kind};
 
 /// Below this an item is shown only where there is room for everything.
 pub(super) const PLAIN: u32 = 100;
 
 /// The larger, the sooner it is shown.
 pub(super) fn score(item: &Item, entries: &[Entry], lights: &[Light]) -> u32 {
-    if item.kind == Kind::Looks {
+    if item.kind == items::Kind::Looks {
         return 10;
     }
     item.entries.clone().map(|at| of_entry(&entries[at], lights[at])).max().unwrap_or(0)
 }
 
-/// The place of the first and of the last prompt.
-pub(super) fn outer_prompts(entries: &[Entry]) -> [Option<usize>; 2] {
+/// The place of the first and of the last prompt, and of the last answer.
+pub(super) fn outer(entries: &[Entry]) -> [Option<usize>; 3] {
     let is_prompt = |entry: &Entry| matches!(entry, Entry::Prompt(_));
-    [entries.iter().position(is_prompt), entries.iter().rposition(is_prompt)]
+    let is_answer = |entry: &Entry| matches!(entry, Entry::Answer(answer) if answer.calls == 0);
+    [entries.iter().position(is_prompt), entries.iter().rposition(is_prompt), entries.iter().rposition(is_answer)]
 }
 
-/// The score of the first and the last prompt.
-pub(super) const OUTER_PROMPT: u32 = 990;
+/// The score of these.
+pub(super) const OUTER: u32 = 990;
 
 fn of_entry(entry: &Entry, light: Light) -> u32 {
     match entry {
         Entry::Prompt(_) => 720,
         Entry::Remark(remark) => 800 + u32::from(remark.bad) * 180,
         Entry::Files(files) => 480 + few(files.changes.count()),
+        Entry::Call(call) => of_call(call),
+        // What it says when it is done, and what it says on its way.
+        Entry::Answer(answer) if answer.calls == 0 => 710,
+        Entry::Answer(_) => 60,
         Entry::Command(command) => of_command(command, light),
+    }
+}
+
+fn of_call(call: &Call) -> u32 {
+    match call.kind {
+        _ if !call.changed.is_empty() => 500 + few(call.changed.len() as u64 + call.more),
+        _ if call.ran_nothing() => 700,
+        _ if call.told.as_ref().is_some_and(|told| told.error) => 350,
+        Kind::Edit => 400,
+        Kind::Fetch => 300,
+        Kind::Command | Kind::Read | Kind::Other => 10,
     }
 }
 
 fn of_command(command: &Command, light: Light) -> u32 {
     let tested = !command.tests.is_empty();
     let score = match (light, command.failed()) {
+        _ if command.asked.as_ref().is_some_and(|call| call.differs()) => 960,
         (Light { last_tests: true, .. }, _) => 970,
         (Light { first_denied: true, .. }, _) => 940,
         (Light { new_denial: true, .. }, _) => 840,

@@ -75,7 +75,7 @@ impl Story {
         let fold = layout.lines.is_some();
         let items = items::items(&self.entries, fold);
         let lights = items::lights(&self.entries);
-        let prompts = Prompts::new(&self.entries, heads);
+        let prompts = Texts::new(&self.entries, heads);
         let main = |at: usize| {
             let item = &items[at];
             let prompt = prompts.of(item.shown(&self.entries));
@@ -105,9 +105,9 @@ impl Story {
         let header = lines::header(self, layout.run, layout.live).len();
         let most = most.saturating_sub(header + 1 + 1 + self.foot(layout, true).len());
         let mut scores: Vec<u32> = items.iter().map(|item| rank::score(item, &self.entries, &lights)).collect();
-        for prompt in rank::outer_prompts(&self.entries).into_iter().flatten() {
-            if let Ok(at) = items.binary_search_by_key(&prompt, |item| *item.entries.start()) {
-                scores[at] = rank::OUTER_PROMPT;
+        for outer in rank::outer(&self.entries).into_iter().flatten() {
+            if let Ok(at) = items.binary_search_by_key(&outer, |item| *item.entries.start()) {
+                scores[at] = rank::OUTER;
             }
         }
         let mut choice = Choice::new(items.len(), most);
@@ -192,21 +192,28 @@ fn detailed(
     given.into_iter().map(|(at, lines)| (at, lines.into_iter().map(|(_, line)| line).collect())).collect()
 }
 
-/// The texts of prompts, by the place of their entry.
-struct Prompts(HashMap<usize, Vec<String>>);
+/// The texts of prompts and answers, by the place of their entry.
+struct Texts(HashMap<usize, Vec<String>>);
 
-impl Prompts {
-    /// Most prompts whose text is read.
-    const MOST: usize = 1000;
+impl Texts {
+    /// Most of them that are read.
+    const MOST: usize = 4000;
 
-    fn new(entries: &[Entry], heads: &Heads) -> Prompts {
+    fn new(entries: &[Entry], heads: &Heads) -> Texts {
         let mut texts = HashMap::new();
         for (at, entry) in entries.iter().enumerate() {
-            let Entry::Prompt(said) = entry else { continue };
+            let text = match entry {
+                Entry::Prompt(said) => &said.text,
+                Entry::Answer(answer) => match &answer.text {
+                    Some(text) => text,
+                    None => continue,
+                },
+                _ => continue,
+            };
             if texts.len() == Self::MOST {
                 break;
             }
-            let rows = match heads.read(&said.text, PROMPT) {
+            let rows = match heads.read(text, PROMPT) {
                 Err(why) => vec![format!("(its text is {why})")],
                 Ok(text) => {
                     let rows = text.split(|b| *b == b'\n').filter(|row| !row.trim_ascii().is_empty());
@@ -215,7 +222,7 @@ impl Prompts {
             };
             texts.insert(at, rows);
         }
-        Prompts(texts)
+        Texts(texts)
     }
 
     fn of(&self, at: usize) -> &[String] {
@@ -233,7 +240,7 @@ fn print(lines: &[Line], digits: usize, layout: &Layout<'_>) -> String {
     let mut out = String::new();
     for line in lines {
         let mut text = String::new();
-        if !line.mark.is_empty() || line.depth > 0 || line.text.starts_with('»') {
+        if !line.mark.is_empty() || line.depth > 0 || line.text.starts_with(['»', '«']) {
             text = format!("{:>digits$}  {}", line.mark, "  ".repeat(line.depth));
         }
         let start = columns(&text);

@@ -65,7 +65,8 @@ impl Perform for Plain {
     }
 }
 
-fn plain(raw: &[u8]) -> String {
+/// A text without escape sequences and control characters other than tabulators and line ends.
+pub(crate) fn plain(raw: &[u8]) -> String {
     let mut plain = Plain(String::with_capacity(raw.len()));
     Parser::new().advance(&mut plain, raw);
     // A terminal's line end is both characters.

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod blame;
+mod claims;
 mod index;
+mod models;
 mod page;
 mod session;
 mod story;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use cofferdam_core::change::{Digest, Entry, FileKind};
 use cofferdam_core::event::{
-    BlobRef, Body, CommandOutput, EndReason, Event, EventKind, Executable, ExitSource, FileChanged, HttpExchange, Link,
-    NetDenied, ProcessExec, ProcessExit, Prompt, PromptSource, RuleRef, RunEnded, RunStarted, Source, Stream,
-    StreamKind, TestResult,
+    BlobRef, Body, CommandOutput, Cost, EndReason, Event, EventKind, Executable, ExitSource, FileChanged, HttpExchange,
+    Link, ModelRequest, ModelResponse, NetDenied, ProcessExec, ProcessExit, Prompt, PromptSource, Protocol, RuleRef,
+    RunEnded, RunStarted, Source, Stream, StreamKind, TestResult, ToolCall, ToolResult, Usage,
 };
 use cofferdam_core::{Bytes, RunId, Timestamp};
 use cofferdam_evidence::{BlobStore, Log, RecorderKey};
@@ -21,6 +21,7 @@ pub struct Session {
     pid: u32,
     store: Option<BlobStore>,
     blobs: u64,
+    requests: u64,
     versions: std::collections::HashMap<String, Entry>,
 }
 
@@ -50,6 +51,7 @@ impl Session {
             pid: 100,
             store,
             blobs: 0,
+            requests: 0,
             versions: Default::default(),
         };
         session.push(None, started(&run, argv));
@@ -202,6 +204,68 @@ impl Session {
             };
             self.push(cause, EventKind::NetDenied(denied));
         }
+    }
+
+    /// A request to a model, and its answer with a text, where there is one. Returns the number of the request.
+    pub fn ask(&mut self, text: Option<&str>) -> u64 {
+        self.requests += 1;
+        let request = self.requests;
+        let asked = ModelRequest {
+            request,
+            connection: 1,
+            host: "api.model.example".into(),
+            provider: "anthropic".into(),
+            protocol: Protocol::AnthropicMessages,
+            model: "claude-test-4".into(),
+            asked: None,
+            stream: true,
+            messages: 1,
+            new: 1,
+            tools: vec!["Bash".into(), "Write".into()],
+            removed: Vec::new(),
+            most: None,
+            body: Body::default(),
+        };
+        let seq = self.push(None, EventKind::ModelRequest(Box::new(asked)));
+        self.wait(900);
+        let text = text.map(|text| self.blob(text.as_bytes()));
+        let answer = ModelResponse {
+            request,
+            status: Some(200),
+            bytes: text.as_ref().map_or(0, |text| text.size),
+            text,
+            usage: Some(Usage { input: 100, cached: 1000, output: 50, ..Usage::default() }),
+            cost: Some(Cost { micro_usd: 1500, prices: "2026-11-24".into() }),
+            microseconds: 900_000,
+            ..ModelResponse::default()
+        };
+        self.push(Some((seq, Link::Exchange)), EventKind::ModelResponse(Box::new(answer)));
+        request
+    }
+
+    /// A tool call of the last answer. Returns its event.
+    pub fn call(&mut self, id: &str, name: &str, arguments: &serde_json::Value) -> u64 {
+        let text = arguments.to_string();
+        let blob = self.blob(text.as_bytes());
+        let answer = self.events.iter().rposition(|e| matches!(e.what, EventKind::ModelResponse(_))).unwrap() as u64;
+        let call = ToolCall {
+            request: self.requests,
+            id: id.into(),
+            name: name.into(),
+            bytes: blob.size,
+            arguments: Some(blob),
+        };
+        self.push(Some((answer, Link::Exchange)), EventKind::ToolCall(call))
+    }
+
+    /// What the model is told of a call, by the request that comes next.
+    pub fn told(&mut self, call: u64, text: &[u8], error: bool) -> u64 {
+        let EventKind::ToolCall(ToolCall { id, .. }) = self.events[call as usize].what.clone() else {
+            panic!("no call")
+        };
+        let blob = self.blob(text);
+        let result = ToolResult { request: self.requests + 1, id, error, bytes: blob.size, content: Some(blob) };
+        self.push(Some((call, Link::Id)), EventKind::ToolResult(result))
     }
 
     pub fn end(&mut self, code: i32) {

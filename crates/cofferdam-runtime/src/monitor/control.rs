@@ -4,12 +4,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cofferdam_core::event::{EventKind, PublishedBy};
 use cofferdam_enclosure::{Channel, Received};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt::socket_peercred,
 };
 
+use super::outlet::Outlet;
+use super::record::{RecordError, Recorder};
 use crate::control::{NAME, Reply, Request, address};
 
 /// Most connections at once: more wait in the listener's queue.
@@ -51,7 +54,7 @@ impl Control {
     pub(super) fn turn<E>(
         &mut self,
         ready: &[PollFlags],
-        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Result<Reply, E>,
+        mut answer: impl FnMut(Request, Vec<OwnedFd>) -> Result<(Reply, Option<OwnedFd>), E>,
     ) -> Result<(), E> {
         let came = |at: usize| ready.get(at + 1).is_some_and(|flags| !flags.is_empty());
         let peers = std::mem::take(&mut self.peers);
@@ -62,7 +65,8 @@ impl Control {
             }
             // One question a connection. Whoever left meanwhile needs no answer.
             if let Ok(Some(Received::Message(request, files))) = peer.receive_now::<Request>() {
-                let _ = peer.send_now(&answer(request, files)?, &[]);
+                let (reply, file) = answer(request, files)?;
+                let _ = peer.send_now(&reply, file.as_ref().map(AsFd::as_fd).as_slice());
             }
         }
         if ready.first().is_some_and(|flags| !flags.is_empty())
@@ -73,6 +77,35 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// Does what is asked.
+///
+/// # Errors
+/// Where it cannot be recorded.
+pub(super) fn answer(
+    request: Request,
+    files: Vec<OwnedFd>,
+    outlet: &mut Outlet,
+    recorder: &mut Recorder,
+    dial: impl Fn(u16) -> io::Result<OwnedFd>,
+) -> Result<(Reply, Option<OwnedFd>), RecordError> {
+    let reply = match request {
+        Request::Allow(rule) => outlet.allow(rule, recorder)?,
+        Request::Publish { port } => outlet.publish(port, files, PublishedBy::Live, recorder, dial)?,
+        Request::Unpublish { port } => outlet.unpublish(port, recorder)?,
+        Request::Listening => outlet.listening(),
+        Request::View => {
+            let Some(view) = recorder.capture.view().and_then(|view| view.try_clone_to_owned().ok()) else {
+                return Ok((Reply::Refused("its workspace cannot be handed out".to_owned()), None));
+            };
+            // Recorded before the person can change anything there.
+            let uid = rustix::process::getuid().as_raw();
+            recorder.append(None, EventKind::WorkspaceOpened { uid })?;
+            return Ok((Reply::View, Some(view)));
+        }
+    };
+    Ok((reply, None))
 }
 
 impl Drop for Control {

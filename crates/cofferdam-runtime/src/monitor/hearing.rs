@@ -55,6 +55,11 @@ impl Monitor {
                     recorder.input(&piece.0);
                 }
             }
+            Received::Message(Ask::Message { text, bytes }, _) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.message(&text.0, bytes)?;
+                }
+            }
             Received::Message(Ask::InputEnded { total }, _) => {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.input_ended(Some(total))?;

@@ -45,13 +45,13 @@ use cofferdam_gateway::Authority;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::alive;
-use crate::control::{Reply, Request};
+use crate::control::Reply;
 use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
 use commands::{Commands, ProcessWatch, is_readable};
-use control::Control;
+use control::{Control, answer};
 use outlet::Outlet;
 use record::Recorder;
 use relay::Relay;
@@ -305,7 +305,7 @@ impl Monitor {
             let dial = |port| self.enclosure.dialer(port);
             match outlet.publish(what.port, listeners, PublishedBy::CommandLine, recorder, dial)? {
                 Reply::Refused(why) => return Err(Failure::Record(format!("{what} cannot be published: {why}"))),
-                Reply::Done | Reply::Published { .. } | Reply::Listening(_) => {}
+                Reply::Done | Reply::Published { .. } | Reply::Listening(_) | Reply::View => {}
             }
         }
         Ok(())
@@ -372,12 +372,7 @@ impl Monitor {
             }
             if let (Some(control), Some(range), Some(outlet)) = (&mut self.control, control, &mut self.outlet) {
                 let dial = |port| self.enclosure.dialer(port);
-                control.turn(&ready[range], |request, files| match request {
-                    Request::Allow(rule) => outlet.allow(rule, recorder),
-                    Request::Publish { port } => outlet.publish(port, files, PublishedBy::Live, recorder, dial),
-                    Request::Unpublish { port } => outlet.unpublish(port, recorder),
-                    Request::Listening => Ok(outlet.listening()),
-                })?;
+                control.turn(&ready[range], |request, files| answer(request, files, outlet, recorder, dial))?;
             }
             if gone.is_none() && !ready[1].is_empty() && !self.hear_client()? {
                 gone = Some(Instant::now());

@@ -26,6 +26,8 @@ pub(super) struct Prompts {
     /// Absent where lines are not to be kept.
     typing: Option<Typing>,
     input: Input,
+    /// What came of a message.
+    message: Vec<u8>,
     /// The latest prompt's place in the log; 0 before the first one.
     origin: u64,
     known: Known,
@@ -86,6 +88,7 @@ impl Prompts {
             blobs,
             typing: record_typing.then(Typing::default),
             input: Input::default(),
+            message: Vec::new(),
             origin: 0,
             known: Known::default(),
         }
@@ -114,6 +117,21 @@ impl Prompts {
         let room = INPUT_KEPT.saturating_sub(self.input.text.len());
         self.input.text.extend_from_slice(&piece[..piece.len().min(room)]);
         self.input.last = Some(Instant::now());
+    }
+
+    /// Takes a piece of what a message on the standard input asks, and writes it with the last one, which says how many
+    /// `bytes` it has.
+    pub(super) fn message(
+        &mut self,
+        piece: &[u8],
+        bytes: Option<u64>,
+        log: &mut Log,
+    ) -> Result<Option<Prompt>, RecordError> {
+        let room = INPUT_KEPT.saturating_sub(self.message.len());
+        self.message.extend_from_slice(&piece[..piece.len().min(room)]);
+        let Some(bytes) = bytes else { return Ok(None) };
+        let text = std::mem::take(&mut self.message);
+        self.write(PromptSource::Message, &text, bytes, log).map(Some)
     }
 
     /// Writes the input that is complete: because it ended, or because nothing came for a while.

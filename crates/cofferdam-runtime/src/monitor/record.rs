@@ -208,6 +208,12 @@ impl Recorder {
         self.prompts.input(piece);
     }
 
+    /// Takes what a message on the standard input asks.
+    pub(super) fn message(&mut self, text: &[u8], bytes: Option<u64>) -> Result<(), RecordError> {
+        self.prompts.message(text, bytes, &mut self.log)?;
+        Ok(())
+    }
+
     /// The standard input is over, after `total` bytes; or the run is.
     pub(super) fn input_ended(&mut self, total: Option<u64>) -> Result<(), RecordError> {
         self.prompts.input_ended(total, &mut self.log)?;

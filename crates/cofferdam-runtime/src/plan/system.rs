@@ -48,7 +48,8 @@ pub(super) fn mounts(host: &Host) -> Vec<Mount> {
     mounts.push(Mount::Hidden { target: "/nix/var/nix/daemon-socket".into(), directory: true });
     mounts.push(Mount::Tmpfs { target: "/tmp".into(), mode: 0o1777 });
     mounts.push(Mount::Tmpfs { target: "/run".into(), mode: 0o755 });
-    mounts.push(Mount::Symlink { target: "/var/tmp".into(), text: "/tmp".into() });
+    // No link to /tmp: a project or a toolchain that lies in it has its own path inside, by getcwd(2) too.
+    mounts.push(Mount::Tmpfs { target: "/var/tmp".into(), mode: 0o1777 });
     mounts.push(Mount::Symlink { target: "/var/run".into(), text: "/run".into() });
     mounts
 }

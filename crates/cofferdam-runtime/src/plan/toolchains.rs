@@ -153,9 +153,19 @@ impl Found {
             if real != dir {
                 self.read_only.insert(dir.to_owned());
             }
+            self.environment(&real);
         }
         for entry in entries.flatten().filter(|e| !shims || e.file_type().is_ok_and(|t| t.is_symlink())) {
             self.follow(host, root, &entry.path());
+        }
+    }
+
+    /// Shows what the programs of a virtual environment need beside their directory `bin` (PEP 405): its own parts alone, as
+    /// somebody's project may lie beside them.
+    fn environment(&mut self, bin: &Path) {
+        let Some(prefix) = bin.parent().filter(|p| p.join("pyvenv.cfg").is_file()) else { return };
+        for part in ["pyvenv.cfg", "lib", "lib64"] {
+            self.show(&prefix.join(part));
         }
     }
 
@@ -361,6 +371,22 @@ mod tests {
         let found = discover(&host(&home, &path), &at("app"), &mut Vec::new()).unwrap();
         let shown = [".local/bin", ".tools/x/deep", "sdk", "src/cloned/bin/clone", "src/loose/tool"].map(at);
         assert_eq!(found.read_only, BTreeSet::from(shown));
+    }
+
+    #[test]
+    fn a_virtual_environment_on_the_path_comes_in_without_what_lies_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap().join("me");
+        let at = |p: &str| home.join(p);
+        for file in ["work/bin/tool", "work/lib/python3.13/site-packages/tool.py", "work/pyvenv.cfg", "work/.env"] {
+            write(&at(file), "x");
+        }
+        write(&at("plain/bin/tool"), "x");
+        write(&at("plain/lib/x"), "x");
+        std::fs::create_dir_all(at("app")).unwrap();
+        let path = format!("{0}/work/bin:{0}/plain/bin", home.display());
+        let found = discover(&host(&home, &path), &at("app"), &mut Vec::new()).unwrap();
+        assert_eq!(found.read_only, BTreeSet::from(["plain/bin", "work/bin", "work/lib", "work/pyvenv.cfg"].map(at)));
     }
 
     #[test]

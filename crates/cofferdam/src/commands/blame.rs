@@ -26,6 +26,8 @@ use crate::pager::Pager;
 
 /// Columns of the command beside each line.
 const COMMAND: usize = 32;
+/// Most sources named that the model had read before.
+const READ: usize = 5;
 
 /// `coffer blame`.
 #[derive(Debug, clap::Args)]
@@ -168,7 +170,21 @@ fn one(blamed: &Blame, line: usize) -> String {
         out.push_str(&format!("  not from any run{why}\n"));
         return out;
     };
-    let Origin { run, promotion, promoted, change, command, by, prompt, asked, tested_by, tests, doubt } = origin;
+    let Origin {
+        run,
+        promotion,
+        promoted,
+        change,
+        command,
+        by,
+        prompt,
+        asked,
+        tested_by,
+        tests,
+        read,
+        read_more,
+        doubt,
+    } = origin;
     let run = run.short();
     let mut fact = |name: &str, text: String| out.push_str(&format!("  {name:<10}{text}\n"));
     fact("run", format!("{run}, promotion {promotion}, {}", clock(*promoted)));
@@ -181,6 +197,17 @@ fn one(blamed: &Blame, line: usize) -> String {
     }
     if let Some(tested) = tested_by {
         fact("tests", format!("{tests}, by command {tested}, the next that tested"));
+    }
+    for seen in read.iter().filter(|seen| seen.origin.is_untrusted()).take(READ) {
+        fact("read", format!("{} {} {}", seen.seq, seen.origin.words(), seen.what));
+    }
+    let untrusted = read.iter().filter(|seen| seen.origin.is_untrusted()).count();
+    let rest = (read.len() - untrusted.min(READ)) as u64 + read_more;
+    if rest > 0 {
+        fact(
+            "read",
+            format!("{} before it was written: coffer log {run} --exposure", output::counted(rest, "more source")),
+        );
     }
     if let Some(doubt) = doubt {
         fact("doubt", (*doubt).to_owned());

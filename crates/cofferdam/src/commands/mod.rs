@@ -11,6 +11,7 @@ pub mod index;
 pub mod list;
 pub mod log;
 pub mod manual;
+pub mod open;
 pub mod policy;
 pub mod promote;
 pub mod publish;

@@ -64,7 +64,7 @@ pub fn follow(client: Client, run: Prepared) -> io::Result<Outcome> {
             if let Some(to) = stdin {
                 // Not waited for: it may sit in a read of the person's input when the command is long gone.
                 let from = rustix::stdio::stdin().try_clone_to_owned()?;
-                drop(if agent { copy_input(from, to, &channel)? } else { copy(from, to) });
+                drop(copy_input(from, to, &channel, agent)?);
             }
             copies.extend(start_copy(stdout, rustix::stdio::stdout())?);
             copies.extend(start_copy(stderr, rustix::stdio::stderr())?);

@@ -75,6 +75,7 @@ impl Page<'_> {
         let how = match prompt.source {
             PromptSource::Argument => "as an argument",
             PromptSource::Stdin => "on standard input",
+            PromptSource::Message => "in an editor's message",
             PromptSource::Typed => "typed",
             PromptSource::Model => "in a request to a model",
         };

@@ -1,16 +1,24 @@
 //! `coffer log`.
 
+mod calls;
+mod claims;
 mod command;
 mod events;
+mod exposure;
 mod follow;
 mod search;
+mod transcript;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use cofferdam_core::Timestamp;
 use cofferdam_evidence::Bundle;
+use cofferdam_review::exposure::Exposure;
 use cofferdam_review::story::{Layout, Story, Theme};
+use cofferdam_review::transcripts::Compared;
 use cofferdam_review::{Filter, Heads};
 use cofferdam_runtime::store::Run;
 
@@ -31,7 +39,7 @@ const WIDTH: usize = 100;
     after_help = "The numbers in the first column are those of the log's events. What is folded is counted where it \
     stands. Nothing here is verified: coffer verify does that.\n\
     Examples:\n  coffer log\n  coffer log k7m2 --command 41 --output\n  coffer log --kind test.result,prompt\n  \
-    coffer log --grep 'error\\[E' --since 10m\n  coffer log --search 'flaky test'"
+    coffer log --grep 'error\\[E' --since 10m\n  coffer log --search 'flaky test'\n  coffer log --claims"
 )]
 pub struct LogArgs {
     /// The run (default: the latest here)
@@ -70,10 +78,25 @@ pub struct LogArgs {
     /// Search commands, outputs, prompts, paths, tests, hosts and URLs of all runs
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["command", "proof", "all", "kind", "grep"])]
     search: Option<String>,
+    /// List what models asked for, what came of each call, and what the model was told
+    #[arg(long, group = "reading", conflicts_with_all = OTHERS)]
+    calls: bool,
+    /// Check what the agent says that it did against the record
+    #[arg(long, group = "reading", conflicts_with_all = OTHERS)]
+    claims: bool,
+    /// List what models had read before each changed file was written, of all files or those of a path of the project
+    #[arg(long, group = "reading", value_name = "PATH", num_args = 0..=1, require_equals = true, conflicts_with_all = OTHERS)]
+    exposure: Option<Option<OsString>>,
+    /// Compare the transcript that the agent itself keeps with what passed the gateway
+    #[arg(long, group = "reading", conflicts_with_all = OTHERS)]
+    transcript: bool,
     /// Do not use a pager
     #[arg(long)]
     no_pager: bool,
 }
+
+/// What picks events, which readings of the whole run do not.
+const OTHERS: [&str; 9] = ["command", "proof", "search", "all", "kind", "grep", "since", "follow", "output"];
 
 fn at_least_twenty(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -95,7 +118,15 @@ pub fn log(args: &LogArgs, colour: Colour) -> Answer {
     // The pager is started first: afterwards this process may start nothing any more.
     let paged = terminal && !args.no_pager && !args.follow && args.proof.is_none() && !args.json;
     let mut pager = Pager::start(&host, paged)?;
-    cofferdam_enclosure::confine_reader(&[&run.directory])?;
+    let below =
+        args.exposure.iter().flatten().map(|word| super::relative_to(run.record.project.as_path(), &host, word));
+    let below = below.last().transpose()?;
+    // The agent's transcripts lie in its home.
+    let home = store.home_directory(run.record.project.as_path(), &run.record.agent);
+    let home = (args.transcript || args.claims).then_some(home).filter(|home| home.is_dir());
+    let mut readable = vec![run.directory.as_path()];
+    readable.extend(home.as_deref());
+    cofferdam_enclosure::confine_reader(&readable)?;
     let evidence = run.evidence();
     if let Some(seq) = args.proof {
         return proof(run, seq);
@@ -117,6 +148,17 @@ pub fn log(args: &LogArgs, colour: Colour) -> Answer {
             &command::Form { json: args.json, output: args.output, terminal, width: width() },
             &mut out,
         )
+    } else if args.calls {
+        calls::calls(&Story::read(&evidence)?, args.json, width(), &mut out)
+    } else if args.claims {
+        told_claims(&evidence, home.as_deref(), args, colour, &mut out)
+    } else if args.exposure.is_some() {
+        exposure::exposure(&Exposure::read(&evidence)?, below.as_ref(), args.json, width(), &mut out)
+    } else if args.transcript {
+        match transcript_of(&evidence, home.as_deref())? {
+            Some(found) => transcript::transcript(&found, args.json, width(), &mut out),
+            None => Err(Failure::new("the agent left no transcript of a form that is known").into()),
+        }
     } else if args.json || is_flat(args) {
         let filter = filter(args, run)?;
         events::events(&evidence, &filter, args.json, terminal, width(), &mut out)
@@ -199,6 +241,24 @@ fn story(args: &LogArgs, run: &Run, colour: Colour, out: &mut impl Write) -> Res
         live: run.record.ended.is_none() && run.is_live().map_err(Failure::new)?,
     };
     Ok(out.write_all(story.render(&Heads::open(&evidence)?, &layout).as_bytes())?)
+}
+
+fn transcript_of(evidence: &Path, home: Option<&Path>) -> Result<Option<Compared>, cofferdam_review::Error> {
+    home.map_or(Ok(None), |home| cofferdam_review::transcripts::compare(evidence, home))
+}
+
+fn told_claims(
+    evidence: &Path,
+    home: Option<&Path>,
+    args: &LogArgs,
+    colour: Colour,
+    out: &mut impl Write,
+) -> Result<(), Printing> {
+    let last = transcript_of(evidence, home)?.and_then(|found| found.last);
+    let Some(found) = cofferdam_review::claims::claims(evidence, last)? else {
+        return Err(Failure::new("the record has no message of the agent's that claims anything").into());
+    };
+    claims::claims(&found, args.json, colour.stdout(), width(), out)
 }
 
 const THEME: Theme = Theme {

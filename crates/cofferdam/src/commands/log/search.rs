@@ -53,6 +53,8 @@ fn show(hits: &[Hit], colour: bool, out: &mut impl Write) -> io::Result<()> {
         let open = match hit.what.as_str() {
             "run" => format!("coffer log {run}"),
             "prompt" => format!("coffer log {run} --kind prompt"),
+            "answer" => format!("coffer log {run} --kind model.response"),
+            "tool" => format!("coffer log {run} --kind tool"),
             "network" if hit.command.is_empty() => format!("coffer log {run} --kind net,http"),
             "command" | "output" | "tests" | "network" => format!("coffer log {run} --command {}", hit.seq),
             _ if hit.command.is_empty() => format!("coffer log {run} --kind file.changed"),

@@ -136,8 +136,11 @@ fn a_workspace_is_shown_while_the_run_goes_on() {
 #[test]
 fn nothing_inside_asks_for_a_workspace() {
     let scene = Scene::new();
-    let mut live =
-        Live::start(&scene, &[], &["sh", "-c", "echo up; read path; ls \"$path\"; /run/coffer/bin/coffer open --path; true"]);
+    let mut live = Live::start(
+        &scene,
+        &[],
+        &["sh", "-c", "echo up; read path; ls \"$path\"; /run/coffer/bin/coffer open --path; true"],
+    );
     assert_eq!(live.line(), "up\n");
     let mut path = scene.coffer();
     let mut path = path.args(["open", "--path"]).stdout(Stdio::piped()).spawn().unwrap();

@@ -85,6 +85,40 @@ pub fn plain_json(text: &str) -> String {
     out
 }
 
+/// JSON on its way to somebody who may look at it, as [`plain_json`] makes it.
+pub struct PlainJson<W> {
+    to: W,
+    /// The beginning of a character.
+    held: Vec<u8>,
+}
+
+impl<W: Write> PlainJson<W> {
+    /// Writes to `to`, which gets whole characters.
+    pub fn new(to: W) -> PlainJson<W> {
+        PlainJson { to, held: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for PlainJson<W> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(piece);
+        let whole = match std::str::from_utf8(&self.held) {
+            Ok(text) => text.len(),
+            Err(e) if e.error_len().is_none() => e.valid_up_to(),
+            // RFC 8259, section 8.1: JSON is UTF-8.
+            Err(e) => return Err(io::Error::new(io::ErrorKind::InvalidData, e)),
+        };
+        let rest = self.held.split_off(whole);
+        let text = String::from_utf8(std::mem::replace(&mut self.held, rest));
+        self.to.write_all(plain_json(&text.unwrap_or_default()).as_bytes())?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Colour {
@@ -172,6 +206,18 @@ mod tests {
         let shown = plain_json(&serde_json::to_string_pretty(&[text]).unwrap());
         assert!(!shown.chars().any(|c| c != '\n' && (c.is_control() || is_hidden(c))), "{shown:?}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&shown).unwrap(), [text]);
+    }
+
+    #[test]
+    fn json_is_safe_however_it_is_cut() {
+        let text = serde_json::to_string(&["a\u{202e}\u{9b}é\u{e0041}", "🦀"]).unwrap();
+        for size in 1..=text.len() {
+            let mut out = Vec::new();
+            let mut plain = PlainJson::new(&mut out);
+            text.as_bytes().chunks(size).for_each(|piece| plain.write_all(piece).unwrap());
+            assert_eq!(String::from_utf8(out).unwrap(), plain_json(&text), "by {size}");
+        }
+        assert!(PlainJson::new(Vec::new()).write_all(b"\"\xff\"").is_err());
     }
 
     #[test]

@@ -72,8 +72,10 @@ pub fn export(args: &ExportArgs) -> Answer {
     say_doubts(&record, &run);
     let diff = layers.as_ref().map(|layers| final_diff(layers, args.format)).transpose()?;
     let need = || diff.as_ref().ok_or_else(|| Failure::new("the final diff is missing"));
+    // Strings of a run's may hold what acts on a terminal, or hides from the eye.
+    let mut plain = output::PlainJson::new(&mut out);
     match args.format {
-        Format::Json => json::write(&record, json::Bounds::default(), &mut out)?,
+        Format::Json => json::write(&record, json::Bounds::default(), &mut plain)?,
         Format::Html => html::write(&record, diff.as_ref(), &mut out)?,
         Format::Patch => patch::write(need()?, &mut out)?,
         Format::Asciicast => {
@@ -85,10 +87,10 @@ pub fn export(args: &ExportArgs) -> Answer {
                 ));
             }
         }
-        Format::Har => har::write(&record, &mut out)?,
-        Format::InToto => in_toto::write(&record, need()?, &key, &mut out)?,
-        Format::Ocsf => ocsf::write(&record, &mut out)?,
-        Format::AgentTrace => agent_trace::write(&record, &run.record.agent, need()?, &mut out)?,
+        Format::Har => har::write(&record, &mut plain)?,
+        Format::InToto => in_toto::write(&record, need()?, &key, &mut plain)?,
+        Format::Ocsf => ocsf::write(&record, &mut plain)?,
+        Format::AgentTrace => agent_trace::write(&record, &run.record.agent, need()?, &mut plain)?,
         Format::Trailer => out.write_all(trailer_of(&record)?.as_bytes())?,
     }
     if let (Format::Patch | Format::InToto, Some(diff)) = (args.format, &diff)

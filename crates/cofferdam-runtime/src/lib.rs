@@ -7,6 +7,7 @@ pub mod broker;
 pub mod control;
 pub mod from;
 pub mod gateway;
+pub mod ledger;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

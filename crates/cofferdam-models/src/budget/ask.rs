@@ -85,6 +85,15 @@ impl What {
     /// All.
     pub const ALL: [What; 3] = [What::Usd, What::Tokens, What::Requests];
 
+    /// Its word in policy.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Usd => "usd",
+            What::Tokens => "tokens",
+            What::Requests => "requests",
+        }
+    }
+
     /// How much of it is allowed by a budget.
     pub fn limit(self, budget: &Budget) -> Option<u64> {
         match self {

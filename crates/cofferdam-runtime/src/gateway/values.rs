@@ -10,6 +10,8 @@ use cofferdam_exchange::Waiting;
 use cofferdam_gateway::Handle;
 use zeroize::Zeroizing;
 
+use super::wanted::Wanted;
+
 /// Fetches values, and lets the guard know them: but in their own fields, which are written after it has looked, they are
 /// secrets that do not leave.
 pub(super) struct Values {
@@ -27,10 +29,11 @@ impl Values {
 
 impl Fetch for Values {
     fn fetch(&self, name: &str) -> Waiting<'static, Result<Value, String>> {
-        let (name, asked) = (name.to_owned(), self.handle.ask(name.to_owned()));
+        let asked = Wanted::Credential(name.to_owned()).words().map(|words| self.handle.ask(words));
+        let name = name.to_owned();
         let (secrets, known) = (Rc::clone(&self.secrets), self.known.clone());
         Box::pin(async move {
-            let value = Zeroizing::new(asked.await?.0);
+            let value = Zeroizing::new(asked?.await?.0);
             let mut secrets = secrets.borrow_mut();
             secrets.renew(&name, &value).map_err(|e| format!("it could not be kept from other requests: {e}"))?;
             known.renew(&secrets).map_err(|e| e.to_string())?;

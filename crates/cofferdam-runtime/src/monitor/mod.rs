@@ -4,6 +4,7 @@
 
 mod book;
 mod brokers;
+mod budgets;
 mod cast;
 mod commands;
 mod completeness;
@@ -50,6 +51,7 @@ use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
+use budgets::Budgets;
 use commands::{Commands, ProcessWatch, is_readable};
 use control::{Control, answer};
 use outlet::Outlet;
@@ -294,7 +296,9 @@ impl Monitor {
             relay.attach(master)?;
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), &self.run.plan.network)?);
+        let budgets = Budgets::new(&self.run.plan)?;
+        let (authority, planned) = (self.authority.clone(), &self.run.plan.network);
+        self.outlet = Some(Outlet::new(network.sort(fds), authority, planned, budgets)?);
         Ok(())
     }
 

@@ -24,13 +24,14 @@ use models::Models;
 
 use super::book::Book;
 use super::brokers::Brokers;
+use super::budgets::Budgets;
 use super::listening::Listening;
 use super::published::Published;
 use super::record::{RecordError, Recorder};
 use super::timespec;
 use super::traffic::Traffic;
 use crate::control::Reply;
-use crate::gateway::{Birth, Cover, NAME};
+use crate::gateway::{Birth, Cover, NAME, Wanted};
 use crate::prepare::Prepared;
 use crate::protocol::{INPUT_KEPT, NetworkSummary};
 
@@ -75,6 +76,7 @@ pub(super) struct Outlet {
     /// Why there is no gateway any more.
     failed: Option<String>,
     brokers: Brokers,
+    budgets: Budgets,
     models: Models,
     traffic: Traffic,
 }
@@ -88,6 +90,7 @@ impl Outlet {
         sockets: Option<NetworkSockets>,
         authority: Authority,
         network: &NetworkPlan,
+        budgets: Budgets,
     ) -> Result<Outlet, RecordError> {
         let (tcp, udp, diag, listeners) =
             sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
@@ -106,6 +109,7 @@ impl Outlet {
             listening: Listening::new(listeners),
             failed: None,
             brokers: Brokers::new(network)?,
+            budgets,
             models: Models::default(),
             traffic: Traffic::default(),
         })
@@ -123,6 +127,7 @@ impl Outlet {
             }
         };
         all.extend(self.brokers.interests());
+        all.extend(self.budgets.interest());
         all
     }
 
@@ -143,7 +148,11 @@ impl Outlet {
             Some(_) => 1,
             None => (self.cover.tcp + self.cover.udp).min(self.sockets.len()) + self.published.listeners().count(),
         };
-        let (own, brokers) = ready.split_at(own.min(ready.len()));
+        let (own, others) = ready.split_at(own.min(ready.len()));
+        let (brokers, keeper) = others.split_at(self.brokers.interests().count().min(others.len()));
+        for (id, value) in self.budgets.turn(keeper.first().copied().unwrap_or(PollFlags::empty()), recorder)? {
+            self.answer(id, value, recorder)?;
+        }
         for (id, value) in self.brokers.turn(brokers, recorder)? {
             self.answer(id, value, recorder)?;
         }
@@ -305,7 +314,12 @@ impl Outlet {
                 self.record_unpublished(ended, recorder)?;
             }
             Say::Ask { id, what } => {
-                if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
+                let answer = match serde_json::from_str::<Wanted>(&what) {
+                    Ok(Wanted::Credential(name)) => self.brokers.ask(id, &name, recorder)?,
+                    Ok(Wanted::Budget(ask)) => self.budgets.ask(id, ask),
+                    Err(_) => return self.lost(recorder, "the gateway asked for what nobody knows"),
+                };
+                if let Some((id, value)) = answer {
                     self.answer(id, value, recorder)?;
                 }
             }
@@ -358,6 +372,7 @@ impl Outlet {
         let ended = self.published.lost();
         self.record_unpublished(ended, recorder)?;
         self.brokers.forget();
+        self.budgets.forget();
         self.models.lost(why, recorder)?;
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
@@ -379,6 +394,7 @@ impl Outlet {
         self.brokers.end();
         self.published.end_all(UnpublishedBy::RunEnd);
         self.end_gateway(recorder, owner)?;
+        self.budgets.end();
         let ended = self.published.finish();
         self.record_unpublished(ended, recorder)
     }
@@ -414,7 +430,7 @@ impl Outlet {
     /// What the person is to know.
     pub(super) fn notes(&self) -> Vec<String> {
         let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
-        failed.chain(self.brokers.notes().iter().cloned()).collect()
+        failed.chain(self.brokers.notes().iter().chain(self.budgets.notes()).cloned()).collect()
     }
 }
 

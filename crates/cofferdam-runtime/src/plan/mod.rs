@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
 use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
-use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
+use cofferdam_policy::{Layer, ModelRules};
 
 pub use credentials::credential_names;
 pub use policy::{allowed_hosts, resolving, trust_store};
@@ -85,6 +85,8 @@ pub struct Request {
     pub person_policy: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// What the command line says of models.
+    pub models: ModelRules,
     /// Ports that are to be published.
     pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
@@ -134,7 +136,8 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let policy::Policy { rules, credentials, models, tripwires } =
+        policy::rules(host, &root, store, request, &mut notes)?;
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -189,6 +192,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         network: NetworkPlan {
             rules,
             credentials,
+            models,
             roots: stores.roots,
             publish: request.publish.clone(),
             names: taken.names,

@@ -2,6 +2,7 @@
 
 pub mod allow;
 pub mod blame;
+pub mod budget;
 pub mod credential;
 pub mod diff;
 pub mod discard;

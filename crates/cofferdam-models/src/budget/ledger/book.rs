@@ -132,8 +132,18 @@ impl Book {
 
 /// The month of a day: years and months, in one number.
 fn month(day: u32) -> i32 {
-    let date = time::Date::from_julian_day(EPOCH.saturating_add_unsigned(day)).unwrap_or(time::Date::MAX);
+    let date = date(day);
     date.year() * 12 + i32::from(u8::from(date.month()))
+}
+
+fn date(day: u32) -> time::Date {
+    time::Date::from_julian_day(EPOCH.saturating_add_unsigned(day)).unwrap_or(time::Date::MAX)
+}
+
+/// A day as it is written: `2026-11-25`.
+pub fn day_text(day: u32) -> String {
+    let date = date(day);
+    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
 }
 
 /// 1970-01-01 as a Julian day.

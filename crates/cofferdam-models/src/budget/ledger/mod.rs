@@ -17,7 +17,7 @@ use cofferdam_core::{Bytes, RunId};
 use cofferdam_policy::models::Budget;
 
 use super::ask::{Answer, Ask, Exhausted, What};
-pub use book::{Book, Line};
+pub use book::{Book, Line, day_text};
 pub use file::LedgerError;
 use file::LedgerFile;
 use record::Record;
@@ -101,6 +101,19 @@ impl Ledger {
         file.append(&records, lasting)?;
         Ok(answers)
     }
+}
+
+/// Reads the ledger in a directory; what is not there is empty.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn read(directory: &Path) -> Result<Book, LedgerError> {
+    let mut book = Book::default();
+    if directory.join("ledger").exists() {
+        let _lock = file::lock(directory)?;
+        file::read(directory, &mut None, &mut book)?;
+    }
+    Ok(book)
 }
 
 /// The first budget that an amount does not fit into.

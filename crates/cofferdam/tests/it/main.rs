@@ -8,6 +8,7 @@
 )]
 
 mod behaviour;
+mod budgets;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
 mod corpus;

@@ -54,7 +54,8 @@ fn a_budget_is_exact_under_requests_at_once_and_goes_on_in_the_next_run() {
     let out = run(&scene, &server, &[], &send(&server, "a.json", 20));
     assert_eq!(statuses(&out), (9, 11), "{out}");
     assert_eq!(server.heard().len(), 9, "nothing else has left");
-    let limits = Evidence::of(&scene).of_kind("limit.reached");
+    let evidence = Evidence::of(&scene);
+    let limits = evidence.of_kind("limit.reached");
     assert_eq!(limits.len(), 1, "{limits:?}");
     assert_eq!(limits[0]["data"], json!({"limit": "models requests per day", "value": 9, "action": "refused"}));
     let out = run(&scene, &server, &[], &format!("{}; cat out.1", send(&server, "a.json", 1)));
@@ -90,7 +91,8 @@ fn three_runs_at_once_share_a_budget_and_a_monitor_that_is_killed_refunds_nothin
     // As after a monitor that was killed while its request was on the way: reserved, never settled.
     let ledger = scene.state.join("cofferdam/budgets/ledger");
     let text = std::fs::read_to_string(&ledger).unwrap();
-    let open: String = text.lines().filter(|line| line.contains("\"reserve\"")).map(|line| format!("{line}\n")).collect();
+    let open: String =
+        text.lines().filter(|line| line.contains("\"reserve\"")).map(|line| format!("{line}\n")).collect();
     std::fs::write(&ledger, &open[..open.len() - 7]).unwrap();
     assert_eq!(statuses(&run(&scene, &server, &[], &send(&server, "a.json", 3))), (1, 2), "its torn end alone is gone");
 }
@@ -140,15 +142,20 @@ fn models_providers_routes_tools_and_files_are_as_policy_says() {
     let heard = server.heard().remove(0);
     assert!(heard.contains("\"claude-sonnet-4-5\"") && !heard.contains("opus"), "{heard}");
     assert!(heard.contains("\"Bash\"") && !heard.contains("mcp__mail__send"), "{heard}");
-    let requests = Evidence::of(&scene).of_kind("model.request");
-    assert_eq!((&requests[0]["data"]["asked"], &requests[0]["data"]["removed"]), (&json!("claude-opus-4-5"), &json!(["mcp__mail__send"])));
+    let evidence = Evidence::of(&scene);
+    let requests = evidence.of_kind("model.request");
+    assert_eq!(
+        (&requests[0]["data"]["asked"], &requests[0]["data"]["removed"]),
+        (&json!("claude-opus-4-5"), &json!(["mcp__mail__send"]))
+    );
     let refused = |file: &str| run(&scene, &server, &[], &format!("{}; cat out.1", send(&server, file, 1)));
     let out = refused("b.json");
     assert!(out.contains("403") && out.contains("gpt-5 is none of the models that policy allows"), "{out}");
     let out = refused("c.json");
     assert!(out.contains("403") && out.contains("content of secrets/db.env (line 2)"), "{out}");
     assert_eq!(server.heard().len(), 1);
-    let denied = Evidence::of(&scene).of_kind("net.denied");
+    let evidence = Evidence::of(&scene);
+    let denied = evidence.of_kind("net.denied");
     assert_eq!(denied[0]["data"]["reason"], "never-send", "{denied:?}");
     let place = server.place();
     let narrower = ["--model-allow", "claude-haiku-*"];
@@ -164,7 +171,8 @@ fn what_cannot_be_counted_does_not_leave_and_nothing_inside_reaches_the_ledger()
     scene.policy("version = 1\n[models]\nbudget = { requests = 9 }\n");
     std::fs::write(scene.project.join("a.json"), asking("claude-sonnet-4-5", "go on")).unwrap();
     let ledger = scene.state.join("cofferdam/budgets");
-    let look = format!("ls {0} 2>&1; cat {0}/ledger; echo x > {0}/ledger; {1}", ledger.display(), send(&server, "a.json", 1));
+    let look =
+        format!("ls {0} 2>&1; cat {0}/ledger; echo x > {0}/ledger; {1}", ledger.display(), send(&server, "a.json", 1));
     let out = run(&scene, &server, &[], &look);
     assert_eq!(statuses(&out), (1, 0), "{out}");
     assert!(!out.contains("reserve"), "{out}");

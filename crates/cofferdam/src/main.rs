@@ -12,7 +12,7 @@ mod run;
 
 use std::process::ExitCode;
 
-use cofferdam_runtime::{broker, gateway, ledger};
+use cofferdam_runtime::{broker, gateway, keeper, ledger};
 
 fn main() -> ExitCode {
     let name = cofferdam_sys::argv::arguments().next();
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
     }
     if name.is_some_and(|name| name.to_bytes() == ledger::NAME.as_bytes()) {
         cofferdam_sys::exec::exit_now(ledger::main());
+    }
+    if name.is_some_and(|name| name.to_bytes() == keeper::NAME.as_bytes()) {
+        cofferdam_sys::exec::exit_now(keeper::main());
     }
     // Before anything is read: what this process does not know yet cannot be found in an enclosure's init.
     let early = run::split_early();

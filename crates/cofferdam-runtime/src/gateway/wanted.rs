@@ -3,12 +3,14 @@
 use cofferdam_models::budget::ask::Ask;
 use serde::{Deserialize, Serialize};
 
+use crate::broker::Question;
+
 /// The words of `Say::Ask`, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Wanted {
-    /// The value of the credential of this name.
-    Credential(String),
+    /// The value of a credential.
+    Credential(Question),
     /// A word of the ledger of budgets.
     Budget(Ask),
 }

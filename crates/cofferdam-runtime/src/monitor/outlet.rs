@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Link, NetConnect, NetDenied, UnpublishedBy};
-use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
@@ -83,20 +82,18 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    ///
-    /// # Errors
-    /// Where the plan holds what is no credential.
     pub(super) fn new(
         sockets: Option<NetworkSockets>,
         authority: Authority,
-        network: &NetworkPlan,
+        brokers: Brokers,
         budgets: Budgets,
-    ) -> Result<Outlet, RecordError> {
+        quiet: &[serde_json::Value],
+    ) -> Outlet {
         let (tcp, udp, diag, listeners) =
             sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Ok(Outlet {
+        Outlet {
             sockets,
             cover,
             authority,
@@ -108,11 +105,11 @@ impl Outlet {
             published: Published::default(),
             listening: Listening::new(listeners),
             failed: None,
-            brokers: Brokers::new(network)?,
+            brokers,
             budgets,
             models: Models::default(),
-            traffic: Traffic::default(),
-        })
+            traffic: Traffic::new(quiet),
+        }
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.
@@ -315,7 +312,7 @@ impl Outlet {
             }
             Say::Ask { id, what } => {
                 let answer = match serde_json::from_str::<Wanted>(&what) {
-                    Ok(Wanted::Credential(name)) => self.brokers.ask(id, &name, recorder)?,
+                    Ok(Wanted::Credential(question)) => self.brokers.ask(id, question, recorder)?,
                     Ok(Wanted::Budget(ask)) => self.budgets.ask(id, ask),
                     Err(_) => return self.lost(recorder, "the gateway asked for what nobody knows"),
                 };

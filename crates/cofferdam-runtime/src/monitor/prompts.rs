@@ -12,7 +12,6 @@ use rustix::termios::{LocalModes, tcgetattr};
 
 use super::record::RecordError;
 use super::typing::Typing;
-use crate::agents::Agents;
 use crate::protocol::INPUT_KEPT;
 
 /// Input that comes after such a pause is another prompt.
@@ -100,15 +99,10 @@ impl Prompts {
     }
 
     /// Writes the prompt that the command's arguments carry, where they do.
-    pub(super) fn at_start(&mut self, argv: &[Bytes], log: &mut Log) -> Result<Option<Prompt>, RecordError> {
-        let agents = Agents::known().map_err(RecordError::Agents)?;
-        match agents.prompt(argv) {
-            Some(text) => {
-                let kept = &text[..text.len().min(INPUT_KEPT)];
-                self.write(PromptSource::Argument, kept, text.len() as u64, log).map(Some)
-            }
-            None => Ok(None),
-        }
+    pub(super) fn at_start(&mut self, asked: Option<&Bytes>, log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        let Some(Bytes(text)) = asked else { return Ok(None) };
+        let kept = &text[..text.len().min(INPUT_KEPT)];
+        self.write(PromptSource::Argument, kept, text.len() as u64, log).map(Some)
     }
 
     /// Takes a piece of an agent's standard input.
@@ -298,16 +292,48 @@ mod tests {
     fn an_argument_is_the_first_prompt_and_the_origin() {
         let mut desk = Desk::new(true);
         assert_eq!(desk.prompts.origin(), 0);
-        let none = desk.prompts.at_start(&["cat".into(), "-p".into(), "x".into()], &mut desk.log).unwrap();
+        let none = desk.prompts.at_start(None, &mut desk.log).unwrap();
         assert_eq!((none, desk.prompts.origin()), (None, 0));
         let long = "y".repeat(100_000);
-        let argv = ["claude".into(), "-p".into(), Bytes::from(long.as_str())];
-        let prompt = desk.prompts.at_start(&argv, &mut desk.log).unwrap().unwrap();
+        let prompt = desk.prompts.at_start(Some(&Bytes::from(long.as_str())), &mut desk.log).unwrap().unwrap();
         assert_eq!((prompt.source, prompt.bytes, prompt.text.size), (PromptSource::Argument, 100_000, 65_536));
         assert_eq!(desk.text(&prompt), long[..65_536]);
         assert_eq!(desk.prompts.origin(), 1);
         let events = desk.logged();
         assert_eq!(events[1].what, EventKind::Prompt(prompt));
+    }
+
+    #[test]
+    fn a_turn_in_a_request_is_a_prompt_unless_another_one_holds_it() {
+        let mut desk = Desk::new(true);
+        desk.prompts.at_start(Some(&"fix the parser".into()), &mut desk.log).unwrap().unwrap();
+        let (master, slave) = terminal();
+        set(&slave, LocalModes::ECHO, true);
+        desk.prompts.typed(b"yes\r", &master, &mut desk.log).unwrap();
+        desk.prompts.input(br#"{"method":"session/prompt","text":"say \"hi\"\n now"}"#);
+        let turn = |desk: &mut Desk, text: &str| {
+            let prompt = desk.prompts.in_model(1, text.as_bytes(), 7, &mut desk.log).unwrap();
+            prompt.map(|prompt| (prompt.source, prompt.bytes, desk.text(&prompt)))
+        };
+        for known in [
+            "fix the parser",
+            " fix the parser\n",
+            "Context: …\n\nfix the parser",
+            "yes",
+            "say \"hi\"\n now",
+            "",
+            " \n",
+        ] {
+            assert_eq!(turn(&mut desk, known), None, "{known:?}");
+        }
+        let new = Some((PromptSource::Model, 7, "yes, and the lexer".to_owned()));
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), new, "a short one is not known by what it holds");
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), None, "not twice");
+        let origin = desk.prompts.origin();
+        let events = desk.logged();
+        let last = events.last().unwrap();
+        assert_eq!((last.cause, last.link), (Some(1), Some(Link::Exchange)));
+        assert_eq!(origin, last.seq - 1, "what top commands come from is what the person gave the run itself");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! records it ([`interceptor`]).
 
 pub mod asked;
+pub mod budget;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

@@ -72,7 +72,8 @@ impl Book for Counted {
 
 /// The monitor's side with a gateway of the test's.
 fn outlet() -> (Outlet, Channel) {
-    let mut outlet = Outlet::new(None, Authority::generate().unwrap(), Brokers::default(), &[]);
+    let (brokers, budgets) = (Brokers::default(), Budgets::default());
+    let mut outlet = Outlet::new(None, Authority::generate().unwrap(), brokers, budgets, &[]);
     let (ours, theirs) = Channel::pair().unwrap();
     outlet.gateway = Some(ours);
     (outlet, theirs)

@@ -3,6 +3,9 @@
 //! records it ([`interceptor`]).
 
 pub mod asked;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

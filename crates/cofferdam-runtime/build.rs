@@ -5,7 +5,7 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::var_os("OUT_DIR").ok_or("cargo names no OUT_DIR")?;
-    for name in ["decoys", "prompts", "registries", "toolchains"] {
+    for name in ["decoys", "registries", "toolchains"] {
         let source = format!("data/{name}.toml");
         println!("cargo::rerun-if-changed={source}");
         let text = std::fs::read_to_string(&source).map_err(|e| format!("{source}: {e}"))?;

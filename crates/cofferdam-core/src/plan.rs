@@ -18,10 +18,16 @@ pub struct RunPlan {
     pub project: Bytes,
     /// Who it is for, in one word: the agent's or command's name. Chooses the home layer.
     pub agent: String,
+    /// What is known of it, where it is a known agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<KnownAgent>,
     /// The directory of the run in the store.
     pub directory: Bytes,
     /// The persistent home layer in the store.
     pub home: Bytes,
+    /// What is written into the home anew for this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_files: Vec<HomeFile>,
     /// What init is to build and start.
     pub enclosure: EnclosurePlan,
     /// What may leave the enclosure.
@@ -39,6 +45,50 @@ pub struct RunPlan {
     pub notes: Vec<String>,
 }
 
+/// What the profile of an agent makes of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAgent {
+    /// The name of its profile.
+    pub name: String,
+    /// Its version, where its package says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The file that is executed, without symbolic links, where it was found on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Bytes>,
+    /// What its command line asks of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Bytes>,
+    /// Whether it was told to work without asking.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unattended: bool,
+    /// Files of its configuration that come in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configuration: Vec<PlannedFile>,
+    /// Where it writes down what was said, inside; patterns with `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transcripts: Vec<Bytes>,
+}
+
+/// A file of an agent's configuration in its home layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFile {
+    /// Where it lies on the host; absent where all of it is made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Bytes>,
+    /// Below the home.
+    pub path: Bytes,
+    /// What of it stays outside, by its keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// What comes in. In no plan that is written down.
+    #[serde(skip)]
+    pub content: Bytes,
+    /// What is set in the file as it stands inside, which is JSON; then `content` is as well, and the rest of the file stays.
+    #[serde(skip)]
+    pub merged: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
 /// The network's part of a plan: what the gateway is to know, should it ever be born.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
@@ -48,6 +98,9 @@ pub struct NetworkPlan {
     /// The credentials that requests may carry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<PlannedCredential>,
+    /// What a known agent tries to reach and does not need, as rules: denied like anything else, and not told one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quiet: Vec<serde_json::Value>,
     /// Files of PEM certificates on the host by which servers are verified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roots: Vec<Bytes>,
@@ -68,6 +121,30 @@ pub struct PlannedCredential {
     /// What stands for it inside, where a variable does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placeholder: Option<String>,
+    /// The sign-in that it is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<PlannedSignIn>,
+}
+
+/// A sign-in that an agent of the person's has outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSignIn {
+    /// What is known of it, and what stands for it inside, as `cofferdam-credentials` writes it. It holds no token.
+    pub grant: serde_json::Value,
+    /// The agent's file, on the host.
+    pub file: Bytes,
+    /// The directory that the agent locks while it refreshes, on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Bytes>,
+}
+
+/// A file that a run's home gets before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFile {
+    /// Where, below the home.
+    pub path: Bytes,
+    /// All of it.
+    pub content: Bytes,
 }
 
 impl NetworkPlan {

@@ -1,12 +1,14 @@
 //! One run from start to end: resolves the plan, wires enclosure, workspace and evidence, and settles.
 
-pub mod agents;
 pub mod agreement;
 mod alive;
 pub mod broker;
+mod configuration;
 pub mod control;
 pub mod from;
 pub mod gateway;
+mod home_files;
+pub mod keeper;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

@@ -13,7 +13,9 @@ use cofferdam_enclosure::{Channel, read_large};
 use cofferdam_evidence::Secrets;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+use crate::configuration;
 use crate::from::{is_rerun, kept_layers};
+use crate::home_files;
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
 use crate::publish::Listening;
@@ -74,6 +76,8 @@ impl Prepared {
                 layer(between.first().unwrap_or(lower).as_path(), upper.as_path(), work.as_path())?;
             }
         }
+        configure(&mut plan, home.is_some())?;
+        place_home_files(&mut plan, home.is_some());
         let decoys = if plan.tripwires.is_empty() { Decoys::default() } else { decoys(&mut plan, home.is_some()) };
         let record = RunRecord {
             run: plan.run.clone(),
@@ -196,20 +200,50 @@ fn make_home(home: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The layers of the home, the one that takes the writes first and the home last: the home alone where it is this run's `own`.
+/// `None` where it is not in the view.
+fn home_layers(plan: &RunPlan, own: bool) -> Option<Vec<Bytes>> {
+    if own {
+        return Some(vec![plan.home.clone()]);
+    }
+    plan.enclosure.mounts.iter().find_map(|mount| match mount {
+        Mount::Overlay { lower, between, upper, .. } if *lower == plan.home => {
+            Some([upper].into_iter().chain(between).chain([lower]).cloned().collect())
+        }
+        _ => None,
+    })
+}
+
+/// Writes a known agent's configuration into its home.
+fn configure(plan: &mut RunPlan, own: bool) -> Result<(), StoreError> {
+    let (Some(known), Some(layers)) = (&plan.known, home_layers(plan, own)) else { return Ok(()) };
+    let layers: Vec<&Path> = layers.iter().map(Bytes::as_path).collect();
+    let mut notes = Vec::new();
+    configuration::bring(&layers, &known.configuration, &mut notes)?;
+    plan.notes.extend(notes);
+    Ok(())
+}
+
+/// Writes what the home gets for this run: into the home, where it is this run's alone, else into this run's layer of it. Where an
+/// earlier run left something in the way, the person is told, and the agent goes without.
+fn place_home_files(plan: &mut RunPlan, own: bool) {
+    let Some(layer) = home_layers(plan, own).and_then(|layers| layers.into_iter().next()) else { return };
+    for file in &plan.home_files {
+        if let Err(e) = home_files::write(layer.as_path(), file) {
+            let what = file.path.as_path().display();
+            plan.notes.push(format!("~/{what} is not there: something in the agent's home is in its way: {e}"));
+        }
+    }
+}
+
 /// Places the decoys: in the home, where it is this run's alone, else in this run's layer of it. There is no boundary in them:
 /// where they cannot stand, the person is told, and the run goes on.
 fn decoys(plan: &mut RunPlan, own: bool) -> Decoys {
-    let layers = plan.enclosure.mounts.iter().find_map(|mount| match mount {
-        Mount::Overlay { lower, between, upper, .. } if *lower == plan.home => Some((upper, between)),
-        _ => None,
-    });
-    let placed = match layers {
-        _ if own => tripwires::place(plan.home.as_path()),
-        Some((upper, between)) => {
-            let below: Vec<&Path> = between.iter().chain([&plan.home]).map(Bytes::as_path).collect();
-            tripwires::place_above(upper.as_path(), &below)
-        }
-        None => return Decoys::default(),
+    let Some(layers) = home_layers(plan, own) else { return Decoys::default() };
+    let layers: Vec<&Path> = layers.iter().map(Bytes::as_path).collect();
+    let placed = match layers.split_first() {
+        Some((upper, below)) if !below.is_empty() => tripwires::place_above(upper, below),
+        _ => tripwires::place(plan.home.as_path()),
     };
     placed.unwrap_or_else(|e| {
         plan.notes.push(format!("no tripwires: {e}"));

@@ -114,6 +114,9 @@ pub struct NetworkSummary {
     pub hosts: u64,
     /// What was denied, each host, port and reason once, in the order in which they came; bounded.
     pub denied: Vec<Denied>,
+    /// Denials of what a known agent does without (telemetry, updates): in the totals, and not in `denied`.
+    #[serde(default)]
+    pub quiet: u64,
     /// What came of the ports that were published; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<NetUnpublished>,

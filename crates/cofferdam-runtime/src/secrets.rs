@@ -163,7 +163,7 @@ impl Gathered {
 }
 
 /// Whether a variable's name says that its value is a secret.
-fn names_secret(name: &str) -> bool {
+pub(crate) fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
     let Some((last, before)) = words.split_last() else { return false };
@@ -184,7 +184,7 @@ fn names_secret(name: &str) -> bool {
 }
 
 /// The password of a URL: `scheme://user:password@host`.
-fn url_password(value: &[u8]) -> Option<&[u8]> {
+pub(crate) fn url_password(value: &[u8]) -> Option<&[u8]> {
     let rest = &value[memchr::memmem::find(value, b"://")? + 3..];
     let authority = rest.split(|b| matches!(b, b'/' | b'?' | b'#') || b.is_ascii_whitespace()).next()?;
     let user = &authority[..authority.iter().rposition(|b| *b == b'@')?];

@@ -64,6 +64,8 @@ enum Command {
     Policy(commands::policy::PolicyArgs),
     /// Look at credentials that requests carry without being inside, and try whether they can be fetched
     Credential(commands::credential::CredentialArgs),
+    /// Look at the agents that are known by name: what was found of them, and what a run of one would get
+    Agents(commands::agents::AgentsArgs),
     /// Let runs reach a host: a rule with a purpose, in force at once
     Allow(commands::allow::AllowArgs),
     /// Let this machine reach a port of a run that goes on
@@ -116,6 +118,9 @@ pub struct Options {
     /// Let it read from the package registries that policy names, as your clients are configured to
     #[arg(long)]
     pub resolve: bool,
+    /// Let a known agent work without asking, by its own flags: the enclosure is the boundary (coffer agents show NAME)
+    #[arg(long)]
+    pub unattended: bool,
     /// Most processes and threads at once
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub processes: u64,
@@ -155,8 +160,10 @@ pub struct OriginArgs {
 
 /// `coffer run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  coffer run cargo test\n  coffer run -- claude -p \"fix the flaky test\"\n  \
-    echo data | coffer run -q -- ./filter")]
+#[command(
+    after_help = "Examples:\n  coffer run cargo test\n  coffer run claude\n  coffer run --unattended claude -p \"fix the flaky test\"\n  \
+    echo data | coffer run -q -- ./filter"
+)]
 pub struct RunArgs {
     #[command(flatten)]
     pub options: Options,
@@ -164,6 +171,7 @@ pub struct RunArgs {
     pub origin: OriginArgs,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    #[arg(value_hint = clap::ValueHint::CommandWithArguments)]
     pub command: Vec<std::ffi::OsString>,
 }
 
@@ -203,12 +211,13 @@ pub fn main(early: Early) -> ExitCode {
         Command::Export(args) => commands::export::export(&args),
         Command::Policy(args) => commands::policy::policy(&args, cli.color),
         Command::Credential(args) => commands::credential::credential(&args, cli.color),
+        Command::Agents(args) => commands::agents::agents(&args, cli.color),
         Command::Allow(args) => commands::allow::allow(&args, cli.color),
         Command::Publish(args) => commands::publish::publish(&args),
         Command::Open(args) => commands::open::open(&args),
         Command::Why(args) => commands::why::why(&args, cli.color),
         Command::Doctor(args) => commands::doctor::doctor(&args, cli.color),
-        Command::Completions { shell } => commands::manual::completions(shell, &mut Cli::command()),
+        Command::Completions { shell } => commands::manual::completions(shell, Cli::command()),
         Command::Man { dir } => commands::manual::man(dir.as_deref(), Cli::command()),
         Command::Probe { spec } => commands::doctor::probe::probe(&spec),
     };

@@ -35,6 +35,8 @@ pub(super) struct History {
     pub taken: Vec<Taken>,
     pub story: Story,
     pub exposure: Exposure,
+    /// The known agent that the run was of, with its version.
+    pub agent: Option<String>,
     /// Execs, and the command each belongs to.
     owners: Vec<(u64, u64)>,
 }
@@ -45,6 +47,7 @@ impl History {
         let mut watch = Watch::default();
         let (mut base, mut versions, mut taken) = (None, Vec::new(), Vec::new());
         let mut owners: Vec<(u64, u64)> = Vec::new();
+        let mut agent = None;
         for event in read_events(evidence)? {
             let event = match event {
                 Err(cofferdam_evidence::Error::Malformed { .. }) => {
@@ -64,6 +67,7 @@ impl History {
                         content: change.version.clone(),
                     });
                 }
+                EventKind::RunAgent(known) => agent = Some(crate::model::agent(known)),
                 EventKind::PromotionApplied(data) => {
                     taken.extend(
                         data.paths.iter().find(of_path).map(|_| Taken { number: data.number, time: event.time }),
@@ -90,7 +94,7 @@ impl History {
         }
         let story = collector.finish();
         let exposure = Exposure::new(&story, watch);
-        Ok(History { base, versions, taken, story, exposure, owners })
+        Ok(History { base, versions, taken, story, exposure, agent, owners })
     }
 
     /// The command that an exec belongs to, and its text; `None` where it is the agent itself.

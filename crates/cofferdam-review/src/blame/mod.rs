@@ -42,6 +42,9 @@ pub struct Candidate {
 pub struct Origin {
     /// The run.
     pub run: RunId,
+    /// The known agent that it was of, with its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// The promotion, numbered within the run.
     pub promotion: u32,
     /// When it was promoted.
@@ -209,6 +212,7 @@ impl Search {
         let tests = history.tests(version.seq);
         let (read, read_more) = history.exposure.before(version.seq);
         self.blame.origins.push(Origin {
+            agent: history.agent.clone(),
             run: candidate.run.clone(),
             promotion: taken.number,
             promoted: taken.time,

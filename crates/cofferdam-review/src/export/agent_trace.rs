@@ -29,7 +29,9 @@ pub fn write(record: &Record, agent: &str, diff: &Diff, out: &mut impl Write) ->
 fn trace(summary: &Summary, agent: &str, commitment: Option<&Commitment>, diff: &Diff) -> Result<Value> {
     let run = &summary.started.run;
     // Of any other command nobody recorded whether a model wrote what it wrote.
-    let contributor = if crate::argv::shown(&summary.started.argv).agent { "ai" } else { "unknown" };
+    let is_agent = summary.agent.is_some() || crate::argv::shown(&summary.started.argv).agent;
+    let contributor = if is_agent { "ai" } else { "unknown" };
+    let version = summary.agent.as_ref().and_then(|agent| agent.version.as_deref()).unwrap_or("unknown");
     let (mut files, mut unnamed) = (Vec::new(), Vec::new());
     for file in &diff.files {
         let ranges = ranges(file)?;
@@ -52,7 +54,7 @@ fn trace(summary: &Summary, agent: &str, commitment: Option<&Commitment>, diff: 
         "version": VERSION,
         "id": uuid(run.as_str()),
         "timestamp": timestamp,
-        "tool": {"name": agent, "version": "unknown"},
+        "tool": {"name": agent, "version": version},
         "files": files,
         "metadata": {
             "dev.cofferdam": {

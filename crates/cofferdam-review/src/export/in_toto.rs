@@ -89,6 +89,14 @@ impl Trace {
 
     fn predicate(self, summary: &Summary) -> Value {
         let started = &summary.started;
+        let agent = summary.agent.as_ref().map(|agent| {
+            json!({
+                "name": agent.name,
+                "version": agent.version,
+                "executable": text(&agent.path.0),
+                "digest": agent.digest.map(|digest| json!({"sha256": digest})),
+            })
+        });
         json!({
             "monitor": {
                 "type": format!("https://cofferdam.dev/monitor/{}", started.version),
@@ -104,6 +112,7 @@ impl Trace {
             "metadata": {
                 "buildStartedOn": summary.began,
                 "buildFinishedOn": summary.ended.as_ref().map(|(time, _)| time),
+                "agent": agent,
             },
         })
     }

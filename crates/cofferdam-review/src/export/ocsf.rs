@@ -125,13 +125,22 @@ impl Mapping<'_> {
         json!({"uid": self.summary.started.uid.to_string()})
     }
 
-    /// The command that the run was of, as far as only that is known.
+    /// The agent that the run was of, or its command, as far as only that is known.
     fn application(&self) -> String {
+        if let Some(agent) = self.summary.agent_in_words() {
+            return agent;
+        }
         self.summary.started.argv.first().map_or_else(|| "coffer".to_owned(), |name| text(base_name(&name.0)))
     }
 
     fn actor(&self, process: Option<&Value>) -> Value {
         match process {
+            Some(process) if self.summary.agent.is_some() => json!({
+                "app_name": self.application(),
+                "app_uid": self.summary.started.run,
+                "process": process,
+                "user": self.user(),
+            }),
             Some(process) => json!({"process": process, "user": self.user()}),
             None => json!({"app_name": self.application(), "app_uid": self.summary.started.run, "user": self.user()}),
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::{BlobRef, Event, EventKind, RunEnded, RunStarted};
+use cofferdam_core::event::{BlobRef, Event, EventKind, RunAgent, RunEnded, RunStarted};
 use cofferdam_evidence::{BlobStore, Commitment, Error, Events, Options, Report, SignedBy, State, VerifierKey, verify};
 
 use super::{ExportError, Result};
@@ -51,6 +51,15 @@ pub struct Summary {
     pub started: RunStarted,
     /// When and how it ended; absent where no event says so.
     pub ended: Option<(Timestamp, RunEnded)>,
+    /// The known agent that it was of.
+    pub agent: Option<RunAgent>,
+}
+
+impl Summary {
+    /// The agent with its version, as its profile and package name them.
+    pub fn agent_in_words(&self) -> Option<String> {
+        self.agent.as_ref().map(crate::model::agent)
+    }
 }
 
 impl Record {
@@ -150,9 +159,10 @@ impl Record {
             let Event { time, what, .. } = event?;
             match (what, &mut summary) {
                 (EventKind::RunStarted(started), None) => {
-                    summary = Some(Summary { began: time, started, ended: None });
+                    summary = Some(Summary { began: time, started, ended: None, agent: None });
                 }
                 (_, None) => break,
+                (EventKind::RunAgent(agent), Some(summary)) => summary.agent = Some(agent),
                 (EventKind::RunEnded(facts), Some(summary)) => summary.ended = Some((time, facts)),
                 _ => {}
             }

@@ -7,9 +7,11 @@ use cofferdam_evidence::Commitment;
 use super::{Record, Result};
 
 /// Git trailers with the run, the log's size and its root: whoever has the commit can tell whether the log is still the
-/// one that it came from (`coffer verify RUN --witness SIZE:ROOT`). Two lines, each with its newline.
-pub fn trailer(run: &RunId, commitment: &Commitment) -> String {
-    format!("Cofferdam-Run: {run}\nCofferdam-Log: {} {}\n", commitment.size, commitment.root)
+/// one that it came from (`coffer verify RUN --witness SIZE:ROOT`). Two lines, each with its newline, and a third with the
+/// known agent that did the work.
+pub fn trailer(run: &RunId, commitment: &Commitment, agent: Option<&str>) -> String {
+    let agent = agent.map(|agent| format!("Cofferdam-Agent: {agent}\n")).unwrap_or_default();
+    format!("Cofferdam-Run: {run}\nCofferdam-Log: {} {}\n{agent}", commitment.size, commitment.root)
 }
 
 /// Paths in a git directory that promotions of this run put into the real tree and that were not undone.
@@ -52,8 +54,10 @@ mod tests {
     #[test]
     fn git_can_parse_the_lines() {
         let run = "0123456789ab".parse().unwrap();
-        let text = trailer(&run, &Commitment { size: 42, root: Digest([7; 32]) });
-        assert_eq!(text, format!("Cofferdam-Run: 0123456789ab\nCofferdam-Log: 42 {}\n", "07".repeat(32)));
+        let commitment = Commitment { size: 42, root: Digest([7; 32]) };
+        let lines = format!("Cofferdam-Run: 0123456789ab\nCofferdam-Log: 42 {}\n", "07".repeat(32));
+        assert_eq!(trailer(&run, &commitment, None), lines);
+        assert_eq!(trailer(&run, &commitment, Some("claude 2.1.0")), lines + "Cofferdam-Agent: claude 2.1.0\n");
     }
 
     #[test]

@@ -56,7 +56,7 @@ static FINDERS: LazyLock<Vec<Finder<'static>>> =
 
 /// What a look at bytes found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// A whole one.
     Found(&'static str),
     /// From here on the bytes may be the beginning of one; all of them where there is none.
@@ -64,7 +64,7 @@ pub(super) enum Look {
 }
 
 /// Looks for the shapes.
-pub(super) fn look(bytes: &[u8]) -> Look {
+pub(crate) fn look(bytes: &[u8]) -> Look {
     let mut open = bytes.len();
     for (shape, finder) in SHAPES.iter().zip(FINDERS.iter()) {
         for at in finder.find_iter(bytes) {

@@ -18,6 +18,7 @@ use super::completeness::Census;
 use super::datagrams::{Counters, Datagrams};
 use super::output::{Finished, Outputs};
 use super::owners::Owners;
+use super::processes::agent::Sought;
 use super::processes::{Processes, Recorded, Totals};
 use super::record::{RecordError, Recorder};
 use super::told::Told;
@@ -94,9 +95,15 @@ impl Commands {
         })
     }
 
-    /// The evidence is open: `origin` is the event that leads to the command.
-    pub(super) fn record_in(&mut self, evidence: &Path, striker: Striker, origin: u64) -> Result<(), RecordError> {
-        self.processes.begin_at(origin);
+    /// The evidence is open: `origin` is the event that leads to the command, which is a known `agent` or none.
+    pub(super) fn record_in(
+        &mut self,
+        evidence: &Path,
+        striker: Striker,
+        origin: u64,
+        agent: Option<Sought>,
+    ) -> Result<(), RecordError> {
+        self.processes.begin_at(origin, agent);
         self.outputs = Some(Outputs::new(evidence.to_owned(), striker)?);
         Ok(())
     }

@@ -79,6 +79,16 @@ pub(super) struct Image {
     pub(super) execs: Vec<(u64, Executable)>,
     /// Its size in bytes.
     pub(super) size: u64,
+    /// Its digest, where it could be read.
+    pub(super) digest: Option<Digest>,
+    key: Key,
+}
+
+impl Image {
+    /// Whether it is the one that was waited for.
+    pub(super) fn is(&self, Ticket(key): &Ticket) -> bool {
+        self.key == *key
+    }
 }
 
 /// What came of reading a large program.
@@ -213,7 +223,7 @@ impl Images {
         for (_, executable) in &mut execs {
             executable.digest = digest;
         }
-        Image { execs, size: key.size }
+        Image { execs, size: key.size, digest, key }
     }
 
     /// Programs whose digest is missing although they could be opened.

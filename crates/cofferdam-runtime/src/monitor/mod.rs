@@ -50,9 +50,11 @@ use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
+use brokers::Brokers;
 use commands::{Commands, ProcessWatch, is_readable};
 use control::{Control, answer};
 use outlet::Outlet;
+use processes::agent::Sought;
 use record::Recorder;
 use relay::Relay;
 use tripwires::Tripwires;
@@ -211,7 +213,8 @@ impl Monitor {
         // Init mounts meanwhile. No log, no run: the command starts only when event 0 stands.
         let recorder = self.recorder.insert(Recorder::open(&self.run, self.enclosure.boundary(), before_mount)?);
         if let Some(commands) = &mut self.commands {
-            commands.record_in(&self.run.directory.join("evidence"), recorder.striker(), recorder.origin())?;
+            let (evidence, agent) = (self.run.directory.join("evidence"), Sought::of(&self.run.plan));
+            commands.record_in(&evidence, recorder.striker(), recorder.origin(), agent)?;
         }
         self.wait_ready()?;
         self.publish()?;
@@ -294,7 +297,8 @@ impl Monitor {
             relay.attach(master)?;
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), &self.run.plan.network)?);
+        let (brokers, quiet) = (Brokers::new(&self.run)?, &self.run.plan.network.quiet);
+        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), brokers, quiet));
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use known::Known;
 
 use super::record::RecordError;
 use super::typing::Typing;
-use crate::agents::Agents;
 use crate::protocol::INPUT_KEPT;
 
 /// Input that comes after such a pause is another prompt.
@@ -63,15 +62,10 @@ impl Prompts {
     }
 
     /// Writes the prompt that the command's arguments carry, where they do.
-    pub(super) fn at_start(&mut self, argv: &[Bytes], log: &mut Log) -> Result<Option<Prompt>, RecordError> {
-        let agents = Agents::known().map_err(RecordError::Agents)?;
-        match agents.prompt(argv) {
-            Some(text) => {
-                let kept = &text[..text.len().min(INPUT_KEPT)];
-                self.write(PromptSource::Argument, kept, text.len() as u64, log).map(Some)
-            }
-            None => Ok(None),
-        }
+    pub(super) fn at_start(&mut self, asked: Option<&Bytes>, log: &mut Log) -> Result<Option<Prompt>, RecordError> {
+        let Some(Bytes(text)) = asked else { return Ok(None) };
+        let kept = &text[..text.len().min(INPUT_KEPT)];
+        self.write(PromptSource::Argument, kept, text.len() as u64, log).map(Some)
     }
 
     /// Takes a piece of an agent's standard input.
@@ -261,11 +255,10 @@ mod tests {
     fn an_argument_is_the_first_prompt_and_the_origin() {
         let mut desk = Desk::new(true);
         assert_eq!(desk.prompts.origin(), 0);
-        let none = desk.prompts.at_start(&["cat".into(), "-p".into(), "x".into()], &mut desk.log).unwrap();
+        let none = desk.prompts.at_start(None, &mut desk.log).unwrap();
         assert_eq!((none, desk.prompts.origin()), (None, 0));
         let long = "y".repeat(100_000);
-        let argv = ["claude".into(), "-p".into(), Bytes::from(long.as_str())];
-        let prompt = desk.prompts.at_start(&argv, &mut desk.log).unwrap().unwrap();
+        let prompt = desk.prompts.at_start(Some(&Bytes::from(long.as_str())), &mut desk.log).unwrap().unwrap();
         assert_eq!((prompt.source, prompt.bytes, prompt.text.size), (PromptSource::Argument, 100_000, 65_536));
         assert_eq!(desk.text(&prompt), long[..65_536]);
         assert_eq!(desk.prompts.origin(), 1);
@@ -276,8 +269,7 @@ mod tests {
     #[test]
     fn a_turn_in_a_request_is_a_prompt_unless_another_one_holds_it() {
         let mut desk = Desk::new(true);
-        let argv = ["claude".into(), "-p".into(), "fix the parser".into()];
-        desk.prompts.at_start(&argv, &mut desk.log).unwrap().unwrap();
+        desk.prompts.at_start(Some(&"fix the parser".into()), &mut desk.log).unwrap().unwrap();
         let (master, slave) = terminal();
         set(&slave, LocalModes::ECHO, true);
         desk.prompts.typed(b"yes\r", &master, &mut desk.log).unwrap();

@@ -40,8 +40,6 @@ pub(crate) enum RecordError {
     Store(#[from] crate::store::StoreError),
     #[error("the bases of the workspace cannot be kept: {0}")]
     Workspace(#[from] WorkspaceError),
-    #[error("the table of agents shipped with the program does not read: {0}")]
-    Agents(serde_json::Error),
     #[error("directory renames that were cut off cannot be taken back: {0}")]
     Renames(std::io::Error),
     #[error("the plan does not serialise: {0}")]
@@ -107,7 +105,8 @@ impl Recorder {
         }
         let files = Files::new(&layers)?;
         let mut prompts = Prompts::new(BlobStore::open(&directory)?.striking(striker.clone()), plan.record_typing);
-        prompts.at_start(&plan.enclosure.argv, &mut log)?;
+        let asked = plan.known.as_ref().and_then(|known| known.prompt.as_ref());
+        prompts.at_start(asked, &mut log)?;
         Ok(Recorder {
             log,
             capture,

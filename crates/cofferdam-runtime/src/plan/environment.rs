@@ -63,3 +63,14 @@ pub(super) fn build(
     }
     env.into_iter().map(|(n, v)| [n, b"=".to_vec(), v].concat().into()).collect()
 }
+
+/// Sets variables besides, but for those that the person `asked` to give a value; of one with two values the last.
+pub(super) fn add(env: &mut Vec<Bytes>, variables: &[(String, String)], asked: &[Bytes]) {
+    for (name, value) in variables {
+        let given = |set: &Bytes| set.0.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+        if !asked.iter().any(given) {
+            env.retain(|set| !given(set));
+            env.push(format!("{name}={value}").into_bytes().into());
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Resolving a plan: what a run will see and how it starts, decided from the host's facts before anything runs.
 
 mod accounts;
+pub mod agent;
 mod credentials;
 mod environment;
 mod identity;
@@ -10,6 +11,7 @@ mod policy;
 mod project;
 mod proxy;
 mod registries;
+mod sign_ins;
 mod sockets;
 mod system;
 mod toolchains;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
 use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
+use cofferdam_credentials::oauth::SignInsError;
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
@@ -27,6 +30,7 @@ pub use policy::{allowed_hosts, resolving, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use proxy::of_host as proxy;
+pub use sign_ins::outside as sign_in_outside;
 pub use toolchains::Toolchain;
 pub(crate) use toolchains::clean_configuration;
 
@@ -83,12 +87,18 @@ pub struct Request {
     pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
+    /// The directory of the sign-ins that the person knows besides, which need not be there.
+    pub sign_ins: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
     /// Ports that are to be published.
     pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
     pub resolve: bool,
+    /// The directory of the person's own agent profiles, which need not be there.
+    pub agents: PathBuf,
+    /// Whether the agent is to work without asking.
+    pub unattended: bool,
 }
 
 /// Why no plan could be made.
@@ -106,9 +116,21 @@ pub enum PlanError {
     /// What may leave is not known.
     #[error(transparent)]
     Policy(#[from] LayersError),
+    /// What is known of the agent.
+    #[error(transparent)]
+    Agent(#[from] agent::AgentError),
+    /// What is to work without asking is no known agent.
+    #[error("--unattended: `{0}` is no agent that coffer knows")]
+    NoAgent(String),
     /// There is nothing to resolve from.
     #[error("--resolve: policy names no registries")]
     NoRegistries,
+    /// The sign-ins of agents are not known.
+    #[error(transparent)]
+    SignIns(#[from] SignInsError),
+    /// One of them is none.
+    #[error("{0}")]
+    SignIn(String),
     /// A rule of policy does not serialise.
     #[error("a rule of policy cannot be written into the plan: {0}")]
     Rule(serde_json::Error),
@@ -130,11 +152,25 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         Some(run) => run.clone(),
         None => new_run()?,
     };
-    let agent = agent_name(&request.argv);
+    let known = agent::find(host, &request.argv, &request.agents)?;
+    let agent = known.as_ref().map_or_else(|| agent_name(&request.argv), |known| known.profile.name.clone());
+    if request.unattended && known.is_none() {
+        return Err(PlanError::NoAgent(agent));
+    }
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (rules, credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let (mut rules, mut credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let mut made = match &known {
+        Some(known) => Some(known.make(host, &request.argv, &request.env, &credentials, request.unattended)?),
+        None => None,
+    };
+    if let Some(made) = &mut made {
+        // Behind the person's rules: where both allow something it is theirs that did.
+        rules.append(&mut made.rules);
+        credentials.append(&mut made.credentials);
+        notes.append(&mut made.notes);
+    }
     let stores = trust_stores::discover(host, &mut notes);
 
     let mut mounts = system::mounts(host);
@@ -153,15 +189,33 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    let told = policy::in_words(&rules, Timestamp::now()) + &credentials::in_words(&credentials);
-    mounts.extend(system::own_files(host, &run, git.as_deref(), &told));
+    let signed_in = sign_ins::plan(host, &agent, &request.sign_ins, &credentials, &mut notes)?;
+    let told = [
+        policy::in_words(&rules, Timestamp::now()),
+        credentials::in_words(&credentials),
+        sign_ins::in_words(&signed_in.credentials),
+    ];
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &told.concat()));
     mounts.extend(stores.mounts);
     let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
     mounts.extend(java);
 
     let cwd = if host.cwd.starts_with(&root) { host.cwd.clone() } else { root.clone() };
     let mut env = environment::build(host, &run, &root, &found, git.is_some(), &stores.variables, &request.env);
-    let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    if let Some(made) = &made {
+        environment::add(&mut env, &made.variables, &request.env);
+    }
+    let mut credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    credentials.extend(signed_in.credentials);
+    let argv = made.as_ref().map_or_else(|| request.argv.clone(), |made| made.argv.clone());
+    let mut quiet = Vec::new();
+    let known = match (&known, made) {
+        (Some(known), Some(made)) => {
+            quiet = made.quiet.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(PlanError::Rule)?;
+            Some(known.planned(host, &request.argv, made, &env, &mut notes, request.unattended))
+        }
+        _ => None,
+    };
     let mut decoys = Vec::new();
     if request.tripwires && tripwires {
         decoys.extend(crate::tripwires::paths().map_err(PlanError::Table)?.map(|below| path(&host.home.join(below))));
@@ -172,12 +226,14 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         run,
         project: path(&root),
         agent,
+        known,
         directory: path(&directory),
         home: path(&home),
+        home_files: signed_in.files,
         enclosure: EnclosurePlan {
             mounts,
             project: path(&root),
-            argv: request.argv.clone(),
+            argv,
             env,
             cwd: path(&cwd),
             stdio: request.stdio,
@@ -189,6 +245,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         network: NetworkPlan {
             rules,
             credentials,
+            quiet,
             roots: stores.roots,
             publish: request.publish.clone(),
             names: taken.names,
@@ -198,6 +255,11 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         from: None,
         notes,
     })
+}
+
+/// Files of PEM certificates by which servers are verified for this person.
+pub(crate) fn roots(host: &Host) -> Vec<Bytes> {
+    trust_stores::discover(host, &mut Vec::new()).roots
 }
 
 /// A name that no run has.

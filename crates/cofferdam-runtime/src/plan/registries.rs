@@ -22,7 +22,7 @@ const TABLE: &str = include_str!(concat!(env!("OUT_DIR"), "/registries.json"));
 /// Reading packages takes no more.
 const METHODS: [&str; 2] = ["GET", "HEAD"];
 /// Where registries of companies lie: a registry that the person configured may be one (RFC 1918, RFC 6598, RFC 4193).
-const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+pub(super) const PRIVATE: [&str; 5] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
 
 #[derive(Debug, Deserialize)]
 struct Table {

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use cofferdam_core::plan::{Access, Mount};
 
 use self::configuration::Share;
-pub(super) use self::configuration::read as read_configuration;
+pub(super) use self::configuration::{read as read_configuration, read_up_to};
 pub use self::table::Toolchain;
 use self::table::table;
 use crate::plan::Host;

@@ -8,7 +8,6 @@ use cofferdam_core::{Bytes, Timestamp};
 use cofferdam_evidence::read_events;
 
 use super::Obstacle;
-use crate::agents::Agents;
 
 /// Variables that shells set by themselves.
 const SHELLS_OWN: &[&[u8]] = &[b"_", b"OLDPWD", b"PWD", b"SHLVL"];
@@ -53,9 +52,6 @@ pub enum RecordedError {
     /// The log.
     #[error(transparent)]
     Log(#[from] cofferdam_evidence::Error),
-    /// The table of agents shipped with the program is broken.
-    #[error("the table of agents does not read: {0}")]
-    Agents(serde_json::Error),
 }
 
 /// Finds the test commands of a run: those whose output or report was recognised as that of tests. Of commands inside each
@@ -65,7 +61,6 @@ pub enum RecordedError {
 /// # Errors
 /// [`RecordedError`]
 pub fn recorded(evidence: &Path) -> Result<Recording, RecordedError> {
-    let agents = Agents::known().map_err(RecordedError::Agents)?;
     let outline = Outline::read(evidence)?;
     let mut wanted: BTreeSet<u64> = BTreeSet::new();
     for command in outline.results.keys() {
@@ -80,7 +75,7 @@ pub fn recorded(evidence: &Path) -> Result<Recording, RecordedError> {
             execs.insert(event.seq, (event.time, exec));
         }
     }
-    let is_agent = |seq: &u64| execs.get(seq).is_some_and(|(_, exec)| agents.knows(&exec.argv));
+    let is_agent = |seq: &u64| execs.get(seq).is_some_and(|(_, exec)| cofferdam_models::profile::is_known(&exec.argv));
     let tests: BTreeSet<u64> = outline.results.keys().copied().filter(|seq| !is_agent(seq)).collect();
     let mut last: HashMap<(Vec<Bytes>, Bytes), Recorded> = HashMap::new();
     for command in &tests {

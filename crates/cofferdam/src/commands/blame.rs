@@ -172,6 +172,7 @@ fn one(blamed: &Blame, line: usize) -> String {
     };
     let Origin {
         run,
+        agent,
         promotion,
         promoted,
         change,
@@ -188,6 +189,9 @@ fn one(blamed: &Blame, line: usize) -> String {
     let run = run.short();
     let mut fact = |name: &str, text: String| out.push_str(&format!("  {name:<10}{text}\n"));
     fact("run", format!("{run}, promotion {promotion}, {}", clock(*promoted)));
+    if let Some(agent) = agent {
+        fact("agent", agent.clone());
+    }
     let open = command
         .map_or(format!("coffer log {run} --kind file.changed"), |seq| format!("coffer log {run} --command {seq}"));
     fact("command", command.map_or(by.clone(), |seq| format!("{seq} {by}")));

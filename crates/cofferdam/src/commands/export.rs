@@ -154,7 +154,7 @@ fn say_doubts(record: &Record, run: &Run) {
 fn trailer_of(record: &Record) -> Result<String, Failure> {
     let summary = record.summary()?;
     let commitment = record.vouched(&summary)?;
-    Ok(trailer::trailer(&summary.started.run, &commitment))
+    Ok(trailer::trailer(&summary.started.run, &commitment, summary.agent_in_words().as_deref()))
 }
 
 /// The trailer lines of a run, from its evidence as it stands now. Contents are not looked at.

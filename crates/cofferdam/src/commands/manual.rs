@@ -4,15 +4,23 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Command;
+use clap::builder::PossibleValuesParser;
+use cofferdam_runtime::plan::agent::names;
 
 use super::Answer;
 use crate::failure::Failure;
 use crate::output;
 
-/// The completion script of a shell.
-pub fn completions(shell: clap_complete::Shell, command: &mut Command) -> Answer {
+/// The completion script of a shell. It knows the agents that there are now, the person's own among them.
+pub fn completions(shell: clap_complete::Shell, command: Command) -> Answer {
+    let host = crate::host::host()?;
+    // The script's words live as long as this process.
+    let agents = names(&crate::host::agents(&host))?.into_iter().map(|name| &*name.leak());
+    let agents = PossibleValuesParser::new(agents.collect::<Vec<&'static str>>());
+    let named = |show: Command| show.mut_arg("name", |name| name.value_parser(agents));
+    let mut command = command.mut_subcommand("agents", |agents| agents.mut_subcommand("show", named));
     let mut script = Vec::new();
-    clap_complete::generate(shell, command, "coffer", &mut script);
+    clap_complete::generate(shell, &mut command, "coffer", &mut script);
     output::print(script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod agents;
 pub mod allow;
 pub mod blame;
 pub mod credential;

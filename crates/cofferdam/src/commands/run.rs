@@ -62,9 +62,12 @@ fn start(
         record_typing: !options.no_record_typing,
         tripwires: !options.no_tripwires,
         person_policy: crate::host::person_policy(host),
+        sign_ins: crate::host::sign_ins(host),
         allow: allowed(options)?,
         publish: options.publish.clone(),
         resolve: options.resolve,
+        agents: crate::host::agents(host),
+        unattended: options.unattended,
     };
     let mut plan = resolve(host, &store, &request).map_err(no_plan)?;
     if let Some(cwd) = &origin.cwd {
@@ -74,6 +77,7 @@ fn start(
         // What is repeated is repeated offline.
         plan.network.rules.clear();
         plan.network.credentials.clear();
+        plan.home_files.clear();
     }
     if let Some(from) = &origin.from {
         let run = store.find(from, plan.project.as_path())?;
@@ -187,6 +191,14 @@ fn not_executed(plan: &RunPlan, errno: i32) -> Failure {
     }
 }
 
+/// Who runs: an agent with its version.
+fn who(plan: &RunPlan) -> String {
+    let version = plan.known.as_ref().and_then(|known| known.version.as_deref());
+    let unattended = plan.known.as_ref().is_some_and(|known| known.unattended);
+    let who = [Some(plan.agent.as_str()), version, unattended.then_some("unattended")];
+    output::visible(who.into_iter().flatten().collect::<Vec<_>>().join(" ").as_bytes())
+}
+
 /// What to do where the store cannot be written.
 const NO_EVIDENCE: &str = "nothing runs without its evidence: see that the store can be written, then run it again";
 
@@ -211,11 +223,11 @@ impl Voice {
             output::remark(&format!(
                 "{} {} in {} · copy-on-write · {}{}",
                 self.mark(&plan.run),
-                output::visible(plan.agent.as_bytes()),
+                who(plan),
                 output::visible(host.short(plan.project.as_path()).as_os_str().as_encoded_bytes()),
                 match allowed_hosts(&plan.network, Timestamp::now()) {
                     0 => "no network".to_owned(),
-                    hosts => format!("{} allowed", output::counted(hosts as u64, "host")),
+                    hosts => format!("{} allowed", output::counted(hosts as u64, "endpoint")),
                 },
                 credential_names(&plan.network)
                     .iter()
@@ -291,8 +303,9 @@ fn network_lines(network: &NetworkSummary) -> Vec<String> {
     } else if totals.connections > 0 {
         parts.push(format!("{} to {hosts}", output::counted(totals.connections, "connection")));
     }
-    if totals.denied > 0 {
-        parts.push(format!("{} denied", totals.denied));
+    let denied = totals.denied.saturating_sub(network.quiet);
+    if denied > 0 {
+        parts.push(format!("{denied} denied"));
     }
     if let Some(datagrams @ 1..) = totals.datagrams {
         parts.push(format!("{} refused", output::counted(datagrams, "datagram")));
@@ -300,6 +313,10 @@ fn network_lines(network: &NetworkSummary) -> Vec<String> {
     let mut out: Vec<String> = network.published.iter().take(PUBLISHED).map(published_line).collect();
     if !parts.is_empty() {
         out.push(format!("  network     {}", parts.join(", ")));
+    }
+    if network.quiet > 0 {
+        let what = output::counted(network.quiet, "request");
+        out.push(format!("  quiet       {what} for telemetry and updates refused: coffer log --kind net.denied"));
     }
     let listened: Vec<String> = network.listened.iter().take(PUBLISHED).map(u16::to_string).collect();
     if let Some(first) = listened.first() {

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use cofferdam_enclosure::{EnclosureError, Received};
-use cofferdam_runtime::agents::Agents;
 use cofferdam_runtime::prepare::Prepared;
 use cofferdam_runtime::protocol::{Ask, Summary, Tell};
 use cofferdam_runtime::split::{Client, Streams};
@@ -48,7 +47,7 @@ pub fn follow(client: Client, run: Prepared) -> io::Result<Outcome> {
     let numbers: Vec<i32> = FORWARDED.iter().map(|s| s.as_raw()).collect();
     let signal_fd = signals::signal_fd(&numbers)?;
     let piped = matches!(streams, Streams::Pipes { stdin: Some(_), .. });
-    let agent = piped && Agents::known().map_err(io::Error::other)?.knows(&run.plan().enclosure.argv);
+    let agent = piped && run.plan().known.is_some();
     run.hand_over(&channel)?;
 
     let mut copies: Vec<JoinHandle<io::Result<()>>> = Vec::new();

@@ -74,7 +74,7 @@ impl Book for Counted {
 
 /// The monitor's side with a gateway of the test's.
 fn outlet() -> (Outlet, Channel) {
-    let mut outlet = Outlet::new(None, Authority::generate().unwrap(), &NetworkPlan::default()).unwrap();
+    let mut outlet = Outlet::new(None, Authority::generate().unwrap(), Brokers::default(), &[]);
     let (ours, theirs) = Channel::pair().unwrap();
     outlet.gateway = Some(ours);
     (outlet, theirs)

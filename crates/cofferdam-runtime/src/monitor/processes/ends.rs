@@ -9,7 +9,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fs::{fstat, fstatfs};
 use rustix::process::Signal;
 
-use super::{Processes, REFUSED, Totals};
+use super::{Processes, REFUSED, Totals, agent};
 use crate::monitor::images::Image;
 use crate::monitor::record::{RecordError, Recorder};
 
@@ -144,8 +144,10 @@ impl Processes {
         }
         let deadline = Instant::now() + LAST_IMAGES;
         while let Some(image) = self.images.await_next(deadline) {
+            agent::came(&mut self.agent, &image, recorder)?;
             image_read(image, recorder)?;
         }
+        agent::write(&mut self.agent, recorder)?;
         let Totals { execs, exits, processes, unknown, refused, names, .. } = self.totals;
         gap(recorder, "digests of executed programs that could not be read in time", self.images.dropped())?;
         gap(recorder, "names of environments that were too many", names)?;

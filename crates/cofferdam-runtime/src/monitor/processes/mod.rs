@@ -2,6 +2,7 @@
 //!
 //! A process is its pidfd: its number may be given to another as soon as it has been reaped.
 
+pub(super) mod agent;
 mod arguments;
 mod causes;
 mod ends;
@@ -24,6 +25,7 @@ use super::images::{Found, Images};
 use super::names::{Ledger, Names, difference};
 use super::record::{RecordError, Recorder};
 use super::resident;
+use agent::Sought;
 use arguments::split;
 use ends::{gap, image_read, is_another};
 
@@ -55,6 +57,8 @@ pub(super) struct Processes {
     start: Option<Rc<Names>>,
     ledger: Ledger,
     images: Images,
+    /// The known agent, until it is on record.
+    agent: Option<Sought>,
     census: Census,
     samples: resident::Samples,
     ticked: Instant,
@@ -137,6 +141,7 @@ impl Processes {
             start: ledger.keep(names, None),
             ledger,
             images: Images::new(kept),
+            agent: None,
             census,
             samples: resident::Samples::default(),
             ticked: Instant::now(),
@@ -150,9 +155,10 @@ impl Processes {
         })
     }
 
-    /// The event that leads to the command is known.
-    pub(super) fn begin_at(&mut self, origin: u64) {
+    /// The event that leads to the command is known, and which known agent that is.
+    pub(super) fn begin_at(&mut self, origin: u64, agent: Option<Sought>) {
         self.origin = origin;
+        self.agent = agent;
     }
 
     /// The last `process.exec` of each process that runs, the latest first.
@@ -252,6 +258,7 @@ impl Processes {
             kept
         });
         self.know(pid, pidfd, seq, begun, names)?;
+        agent::look(&mut self.agent, &mut self.images, recorder)?;
         self.since_read += 1;
         if self.since_read >= MANY {
             self.read_news()?;
@@ -317,6 +324,7 @@ impl Processes {
 
     fn images_read(&mut self, recorder: &mut Recorder) -> Result<(), RecordError> {
         while let Some(image) = self.images.read() {
+            agent::came(&mut self.agent, &image, recorder)?;
             image_read(image, recorder)?;
         }
         Ok(())

@@ -59,10 +59,15 @@ pub(super) fn share(text: &[u8], keep: &[String]) -> Share {
 
 /// A regular file's content; `None` where it is something else, too large, or cannot be read.
 pub(in crate::plan) fn read(path: &Path) -> Option<Vec<u8>> {
+    read_up_to(path, LARGEST)
+}
+
+/// As [`read`], a file of up to `most` bytes.
+pub(in crate::plan) fn read_up_to(path: &Path, most: u64) -> Option<Vec<u8>> {
     let file = open_regular(path).ok()?;
     let mut content = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut content).ok()?;
-    (content.len() as u64 <= LARGEST).then_some(content)
+    file.take(most + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= most).then_some(content)
 }
 
 /// The files below `base` that match a pattern, in which `*` stands for one whole name.

@@ -32,9 +32,9 @@ pub fn answer(bytes: &[u8]) {
     let head = Response::builder().status(200 + u16::from(*size) % 2 * 300).header("content-type", kind).body(());
     let (head, ()) = head.expect("a head").into_parts();
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let mut reader = Reader::new(route.protocol, &head, &Pool::default());
+        let mut reader = Reader::new(&route, &head, &Pool::default());
         pieces.for_each(|piece| reader.push(&Bytes::copy_from_slice(piece)));
-        let told = reader.end().expect("a reader of its own");
+        let told = reader.end(true).expect("a reader of its own");
         assert!(told.text.kept().len() as u64 <= told.text.bytes());
         assert!(told.calls.iter().all(|call| call.name.len() <= 300 && call.id.len() <= 300));
         let calls: Vec<_> =

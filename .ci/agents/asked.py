@@ -11,6 +11,8 @@ with open(sys.argv[1], encoding="utf-8") as file:
     asked = [entry for line in file if (entry := json.loads(line)).get("wants") == "answer"]
 with open(sys.argv[2], encoding="utf-8") as file:
     turns = json.load(file)["turns"]
+# Answers that overlap are recorded as they end.
+asked.sort(key=lambda entry: entry["n"])
 faults = []
 
 

@@ -25,6 +25,9 @@ pub struct RunPlan {
     pub directory: Bytes,
     /// The persistent home layer in the store.
     pub home: Bytes,
+    /// What is written into the home anew for this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_files: Vec<HomeFile>,
     /// What init is to build and start.
     pub enclosure: EnclosurePlan,
     /// What may leave the enclosure.
@@ -118,6 +121,30 @@ pub struct PlannedCredential {
     /// What stands for it inside, where a variable does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placeholder: Option<String>,
+    /// The sign-in that it is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<PlannedSignIn>,
+}
+
+/// A sign-in that an agent of the person's has outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedSignIn {
+    /// What is known of it, and what stands for it inside, as `cofferdam-credentials` writes it. It holds no token.
+    pub grant: serde_json::Value,
+    /// The agent's file, on the host.
+    pub file: Bytes,
+    /// The directory that the agent locks while it refreshes, on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Bytes>,
+}
+
+/// A file that a run's home gets before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFile {
+    /// Where, below the home.
+    pub path: Bytes,
+    /// All of it.
+    pub content: Bytes,
 }
 
 impl NetworkPlan {

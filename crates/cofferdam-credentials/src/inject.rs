@@ -1,8 +1,9 @@
 //! The interceptor: a placeholder becomes the value in the field and for the hosts that its credential names, and leaves
 //! nowhere else.
 
+mod held;
+
 use std::cell::RefCell;
-use std::time::Instant;
 
 use cofferdam_core::Timestamp;
 use cofferdam_core::event::{CredentialUsed, EventKind};
@@ -10,20 +11,30 @@ use cofferdam_evidence::{Search, Secrets, Striker};
 use cofferdam_exchange::{Filter, Interceptor, Notes, Refusal, Target, Verdict, Waiting};
 use cofferdam_policy::{Credential, Request, Scheme, Use};
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderName, HeaderValue, request, response};
-use tokio::sync::Mutex;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request, response};
 use zeroize::Zeroizing;
 
 use crate::field::replaced;
 use crate::mask;
+use crate::oauth::{Digest, Grant, granted};
+use held::Held;
 
 /// A value; forgotten without a trace in memory.
 pub type Value = Zeroizing<Vec<u8>>;
 
 /// Who gets values: it runs nothing itself.
 pub trait Fetch {
-    /// The value of the credential of this name, or why it is not to be had, in words for the program inside.
-    fn fetch(&self, name: &str) -> Waiting<'static, Result<Value, String>>;
+    /// The value of the credential of this name, or why it is not to be had, in words for the program inside. Of a sign-in
+    /// another one than `not`, which a server refused, where that can be.
+    fn fetch(&self, name: &str, not: Option<Digest>) -> Waiting<'static, Result<Fetched, String>>;
+}
+
+/// What was fetched.
+pub struct Fetched {
+    /// The value.
+    pub value: Value,
+    /// When it is to be asked for again, in milliseconds since 1970, where its source says so.
+    pub until: Option<i64>,
 }
 
 /// A credential of a run.
@@ -33,6 +44,16 @@ pub struct Planned {
     pub credential: Credential,
     /// What stands for it inside, where it is exposed.
     pub placeholder: Option<String>,
+    /// The sign-in that it is, where it is one.
+    pub grant: Option<Grant>,
+}
+
+impl Planned {
+    /// All that stands for it inside.
+    fn placeholders(&self) -> impl Iterator<Item = &str> {
+        let others = self.grant.iter().filter_map(|grant| grant.stand_in.as_ref()).flat_map(|own| own.all());
+        self.placeholder.as_deref().into_iter().chain(others)
+    }
 }
 
 /// Puts credentials into requests.
@@ -44,23 +65,6 @@ pub struct Injector {
     values: Striker,
     known: RefCell<Secrets>,
     fetch: Box<dyn Fetch>,
-}
-
-struct Held {
-    planned: Planned,
-    value: RefCell<Option<(Value, Instant)>>,
-    /// Held by the request that fetches it: one that came a moment later must not have it fetched again.
-    fetches: Mutex<()>,
-}
-
-impl Held {
-    /// The value, while it may be used.
-    fn value(&self) -> Option<Value> {
-        let lifetime = self.planned.credential.lifetime();
-        let held = self.value.borrow();
-        let (value, since) = held.as_ref()?;
-        lifetime.is_none_or(|lifetime| since.elapsed() < lifetime).then(|| value.clone())
-    }
 }
 
 /// Where a credential goes into a request.
@@ -78,16 +82,13 @@ impl Injector {
     pub fn new(credentials: Vec<Planned>, fetch: Box<dyn Fetch>) -> Result<Injector, String> {
         let mut secrets = Secrets::default();
         for planned in &credentials {
-            if let Some(placeholder) = &planned.placeholder {
+            for placeholder in planned.placeholders() {
                 let name = &planned.credential.name;
                 secrets.add(name, placeholder.as_bytes()).map_err(|e| format!("the placeholder of {name}: {e}"))?;
             }
         }
         Ok(Injector {
-            credentials: credentials
-                .into_iter()
-                .map(|planned| Held { planned, value: RefCell::default(), fetches: Mutex::default() })
-                .collect(),
+            credentials: credentials.into_iter().map(Held::new).collect(),
             placeholders: Striker::new(&secrets).map_err(|e| e.to_string())?,
             values: Striker::default(),
             known: RefCell::default(),
@@ -96,6 +97,11 @@ impl Injector {
     }
 
     async fn put(&self, target: &Target, head: &mut request::Parts) -> Verdict {
+        for held in &self.credentials {
+            if let Some(grant) = held.planned.grant.as_ref().filter(|grant| grant.is_asked(target, head)) {
+                return self.grant(held, grant).await;
+            }
+        }
         let places = self.places(target, head);
         let mut bare = head.clone();
         for place in places.iter().filter(|place| place.placeholder) {
@@ -110,13 +116,7 @@ impl Injector {
             let credential = &place.held.planned.credential;
             let value = match self.value(place.held).await {
                 Ok(value) => value,
-                Err(why) => {
-                    let name = &credential.name;
-                    return Verdict::Fail(format!(
-                        "the credential {name} is not to be had: {why}; a person outside sees more with: \
-                         coffer credential test {name}"
-                    ));
-                }
+                Err(why) => return missing(&credential.name, &why),
             };
             place.write(&mut head.headers, &value);
             notes.push(EventKind::CredentialUsed(CredentialUsed {
@@ -138,6 +138,21 @@ impl Injector {
         }
         let search = Body { filter: self.placeholders.search(), refusals: self.refusals(target) };
         Verdict::Pass((!search.refusals.is_empty()).then(|| Box::new(search) as Box<dyn Filter>))
+    }
+
+    /// Answers who asks for tokens of a sign-in: whatever the request holds, it goes nowhere.
+    async fn grant(&self, held: &Held, grant: &Grant) -> Verdict {
+        let name = &held.planned.credential.name;
+        let Some(stand_in) = &grant.stand_in else {
+            let detail =
+                format!("nobody is signed in to {name} outside, and who signs in inside would have the tokens here");
+            let next = "a person signs in outside, with the same agent, and starts the run again";
+            return Verdict::Refuse(Refusal::new("sign-in", format!("{detail}: {next}")));
+        };
+        match self.value(held).await {
+            Ok(_) => Verdict::Answer(Box::new(granted(stand_in))),
+            Err(why) => missing(name, &why),
+        }
     }
 
     /// Where credentials go into this request. A field that the program fills by itself is left to it.
@@ -178,18 +193,18 @@ impl Injector {
             return Ok(value);
         }
         let credential = &held.planned.credential;
-        let value = self.fetch.fetch(&credential.name).await?;
+        let Fetched { value, until } = self.fetch.fetch(&credential.name, held.refused()).await?;
         // Looked for in answers before anybody out there has it.
         let mut known = self.known.borrow_mut();
         known.renew(&credential.name, &value).map_err(|e| format!("it could not be masked in answers: {e}"))?;
         self.values.renew(&known).map_err(|e| e.to_string())?;
-        held.value.replace(Some((value.clone(), Instant::now())));
+        held.keep(value.clone(), until);
         Ok(value)
     }
 
     /// What is said of each placeholder in the body of a request to this target.
     fn refusals(&self, target: &Target) -> Vec<(String, Refusal)> {
-        let exposed = self.credentials.iter().filter(|held| held.planned.placeholder.is_some());
+        let exposed = self.credentials.iter().filter(|held| held.planned.placeholders().next().is_some());
         let names = exposed.map(|held| held.planned.credential.name.clone());
         names.map(|name| (name.clone(), self.refusal(&name, target, None))).collect()
     }
@@ -239,6 +254,13 @@ impl Place<'_> {
     }
 }
 
+/// A value is not to be had.
+fn missing(name: &str, why: &str) -> Verdict {
+    Verdict::Fail(format!(
+        "the credential {name} is not to be had: {why}; a person outside sees more with: coffer credential test {name}"
+    ))
+}
+
 /// A request as policy is asked about it; without its head only where it goes.
 fn asked<'a>(target: &'a Target, head: Option<&'a request::Parts>) -> Request<'a> {
     Request {
@@ -269,11 +291,14 @@ impl Interceptor for Injector {
     fn response(
         &self,
         target: &Target,
-        _: &request::Parts,
+        request: &request::Parts,
         head: &mut response::Parts,
     ) -> Result<Option<Box<dyn Filter>>, Refusal> {
         let to = asked(target, None);
-        let has = |held: &Held| held.value.borrow().is_some() && held.planned.credential.is_about(&to);
+        let has = |held: &Held| held.has_value() && held.planned.credential.is_about(&to);
+        if head.status == StatusCode::UNAUTHORIZED {
+            self.credentials.iter().filter(|held| held.planned.grant.is_some()).for_each(|held| held.refuse(request));
+        }
         if !self.credentials.iter().any(has) {
             return Ok(None);
         }
@@ -288,7 +313,11 @@ impl Interceptor for Injector {
         for held in &self.credentials {
             let Credential { name, purpose, expose, uses, .. } = &held.planned.credential;
             let Some(one) = uses.iter().find(|one| one.is_about(&to)) else { continue };
-            let placeholder = expose.as_ref().map(|env| format!("; ${env} holds its placeholder")).unwrap_or_default();
+            let placeholder = match (expose, &held.planned.grant) {
+                (Some(env), _) => format!("; ${env} holds its placeholder"),
+                (None, Some(grant)) => format!("; ~/{} holds its placeholder", grant.sign_in.file),
+                (None, None) => String::new(),
+            };
             says.push(format!(
                 "The credential {name} is put into {} outside, for {purpose:?}{placeholder}.\n",
                 one.header

@@ -4,6 +4,7 @@
 //! A credential opens nothing: what it sees was allowed by a rule before.
 
 pub mod inject;
+pub mod oauth;
 pub mod placeholder;
 pub mod source;
 

@@ -14,12 +14,22 @@ const RANDOM: usize = 12;
 /// # Errors
 /// Where the system gives no random bytes.
 pub fn placeholder(name: &str) -> io::Result<String> {
-    let mut random = [0; RANDOM];
+    Ok(format!("coffer-placeholder-{name}-{}", random_name()?))
+}
+
+/// A word that nobody guesses.
+pub(crate) fn random_name() -> io::Result<String> {
+    Ok(hex(&random::<RANDOM>()?))
+}
+
+/// Random bytes of the system's.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut random = [0; N];
     let mut filled = 0;
-    while filled < RANDOM {
+    while filled < N {
         filled += getrandom(&mut random[filled..], GetRandomFlags::empty())?;
     }
-    Ok(format!("coffer-placeholder-{name}-{}", hex(&random)))
+    Ok(random)
 }
 
 #[cfg(test)]

@@ -136,6 +136,8 @@ pub fn fetch(
         }
         CredentialSource::File(written) => from_file(&CredentialSource::path(written, &around.home))?,
         CredentialSource::Command(words) => from_command(words, around, stop, PATIENCE)?,
+        // Those have a keeper.
+        CredentialSource::SignIn(_) => return Err(FetchError::Empty),
     };
     let end = raw.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |last| last + 1);
     let value = Zeroizing::new(raw[..end].to_vec());

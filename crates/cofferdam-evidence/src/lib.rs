@@ -14,6 +14,8 @@ mod blob_writer;
 mod bundle;
 mod checkpoint;
 mod checkpoint_file;
+#[cfg(test)]
+mod cuts;
 mod dsse;
 mod encodings;
 mod error;

@@ -108,33 +108,16 @@ impl StruckStream {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::Secrets;
-
-    fn striker() -> Striker {
-        let mut secrets = Secrets::default();
-        for (name, value) in [("A", "abcdEFGH1"), ("B", "EFGH1ijkl"), ("L", "abcdEFGH1-more"), ("P", "xyXY1xyXY1xyXY1")]
-        {
-            secrets.add(name, value.as_bytes()).unwrap();
-        }
-        Striker::new(&secrets).unwrap()
-    }
-
-    const TEXT: &str = "one abcdEFGH1ijkl two abcdEFGH1-more abcdEFGH1-mor abcdEFGH1abcdEFGH1 YWJjZEVGR0gx abcd \
-                        xyXY1xyXY1xyXY1xyXY1xyXY1xyXY1xyXY1xyXY1xy six 6162636445464748312e abcdEFG";
+    use crate::cuts::{TEXT, pieces, striker};
 
     #[test]
     fn any_cut_gives_what_the_whole_gives() {
         let striker = striker();
         let whole = striker.bytes(TEXT.as_bytes()).into_owned();
-        let mut random = fastrand::Rng::with_seed(7);
-        for round in 0..2000 {
-            let (mut stream, mut out, mut rest) = (striker.stream(), Vec::new(), TEXT.as_bytes());
-            while !rest.is_empty() {
-                let most = if round % 2 == 0 { 3 } else { 40 };
-                let (piece, more) = rest.split_at(random.usize(0..=most).min(rest.len()));
+        for (round, pieces) in pieces().enumerate() {
+            let (mut stream, mut out) = (striker.stream(), Vec::new());
+            for piece in pieces {
                 stream.push(piece, &mut out);
-                rest = more;
             }
             stream.end(&mut out);
             assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&whole), "round {round}");

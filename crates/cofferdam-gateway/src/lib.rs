@@ -7,6 +7,7 @@
 //! What it did it tells the monitor ([`wire`]), which alone has the log.
 
 pub mod authority;
+pub mod client;
 pub mod settings;
 pub mod wire;
 

@@ -14,6 +14,10 @@ use rustix::net::{RecvFlags, SendFlags, recv, sendto};
 /// A reply is one message of a socket without attributes, or an error that repeats the request.
 const REPLY: usize = 4096;
 
+/// The interface by which everything inside arrives. A socket that is bound to it (`SO_BINDTODEVICE`, or an address with a zone) is
+/// found only where it is named; any other is found nevertheless.
+const LOOPBACK: u32 = 1;
+
 /// Asks on a `NETLINK_SOCK_DIAG` socket that was made in the enclosure's network namespace.
 pub(crate) struct Owners(OwnedFd);
 
@@ -47,7 +51,7 @@ impl Owners {
                 destination_port: destination.port(),
                 source_address: source.ip(),
                 destination_address: destination.ip(),
-                interface_id: 0,
+                interface_id: LOOPBACK,
                 // INET_DIAG_NOCOOKIE: any.
                 cookie: [0xff; 8],
             },
@@ -110,6 +114,20 @@ mod tests {
             let nobody = TcpListener::bind(bind).unwrap().local_addr().unwrap();
             assert_eq!(owners.of_connection(nobody, listener.local_addr().unwrap()), None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_bound_to_an_interface() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let client = tokio::net::TcpSocket::new_v4().unwrap();
+        // Before Linux 5.7 this is a privilege.
+        if client.bind_device(Some(b"lo")).is_err() {
+            return;
+        }
+        let client = client.connect(to).await.unwrap();
+        let (_server, peer) = listener.accept().unwrap();
+        assert_eq!(owners().of_connection(peer, to), Some(socket_cookie(&client).unwrap()));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::wire::held::Pool;
 use crate::wire::json::Object;
 use crate::wire::route::{Route, provider, recognise, with_model};
 use crate::wire::told::NAME;
-use crate::wire::{self, Heard, Part, TELLING};
+use crate::wire::{self, Heard, Part};
 use crate::{Asked, wire::rewrite::rewritten};
 
 /// Most bytes of a body after decoding: as much as the gateway holds of one before.
@@ -143,10 +143,11 @@ impl Reading {
         let Ok(object) = Object::parse(text) else {
             return Err(Refusal::new("malformed", "the body of a request to a model is no JSON object"));
         };
-        if let Some(name) = TELLING.iter().find(|name| object.is_double(&[name])) {
+        if let Some(name) = object.tells_twice() {
             return Err(Refusal::new("ambiguous", format!("{name} stands twice in the request to a model")));
         }
-        let Some(heard) = wire::hear(&self.route, &object) else { return Ok(UNCHANGED) };
+        let heard = wire::hear(&self.route, &object).map_err(|why| Refusal::new("ambiguous", why))?;
+        let Some(heard) = heard else { return Ok(UNCHANGED) };
         let asked = Asked {
             provider: provider(&self.route, &self.target.host),
             protocol: self.route.protocol,

@@ -39,6 +39,27 @@ struct Price {
     cache_write: Option<Dollars>,
     /// Written, reasoning included.
     output: Dollars,
+    /// All of a request that reads much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    long: Option<Long>,
+}
+
+/// The price of long requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    /// Tokens read, cached ones too, up to which none is long.
+    over: u64,
+    /// As of [`Price`].
+    input: Dollars,
+    /// As of [`Price`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cached: Option<Dollars>,
+    /// As of [`Price`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write: Option<Dollars>,
+    /// As of [`Price`].
+    output: Dollars,
 }
 
 /// US dollars, exactly, in millionths; in text a decimal number (`"0.075"`).
@@ -87,13 +108,18 @@ impl Prices {
     /// What so many tokens of a model cost, rounded up to a millionth of a dollar; `None` where its price is not known.
     pub fn cost(&self, model: &str, usage: &Usage) -> Option<Cost> {
         let price = self.model.iter().find(|price| price.names.iter().any(|name| matches(name, model)))?;
-        let input = price.input;
+        let read = usage.input.saturating_add(usage.cached).saturating_add(usage.cache_written);
+        let long = price.long.as_ref().filter(|long| read > long.over);
+        let (input, cached, cache_write, output) = match long {
+            Some(long) => (long.input, long.cached, long.cache_write, long.output),
+            None => (price.input, price.cached, price.cache_write, price.output),
+        };
         let parts = [
             (usage.input, input),
-            (usage.cached, price.cached.unwrap_or(input)),
-            (usage.cache_written, price.cache_write.unwrap_or(input)),
-            (usage.output, price.output),
-            (usage.reasoning, price.output),
+            (usage.cached, cached.unwrap_or(input)),
+            (usage.cache_written, cache_write.unwrap_or(input)),
+            (usage.output, output),
+            (usage.reasoning, output),
         ];
         let sum: u128 = parts.iter().map(|(tokens, Dollars(micro))| u128::from(*tokens) * u128::from(*micro)).sum();
         let micro_usd = u64::try_from(sum.div_ceil(u128::from(MICRO))).unwrap_or(u64::MAX);
@@ -123,7 +149,7 @@ mod tests {
     #[test]
     fn costs_are_exact_and_rounded_up() {
         let table = "day = \"2026-01-01\"\n[[model]]\nnames = [\"a-*\", \"b\"]\ninput = \"3\"\ncached = \"0.3\"\noutput = \"15.000001\"\n\
-                     [[model]]\nnames = [\"*\"]\ninput = \"0\"\noutput = \"0\"\n";
+                     long = { over = 100, input = \"6\", output = \"30\" }\n[[model]]\nnames = [\"*\"]\ninput = \"0\"\noutput = \"0\"\n";
         let prices = Prices::parse(table).unwrap();
         let cost = |model: &str, usage: Usage| prices.cost(model, &usage).unwrap().micro_usd;
         let one =
@@ -132,6 +158,8 @@ mod tests {
         assert_eq!(cost("b", one(0, 1, 0, 0, 0)), 1, "0.3 millionths");
         assert_eq!(cost("a-1", one(0, 0, 1, 0, 0)), 3, "as input");
         assert_eq!(cost("a-1", one(0, 0, 0, 1, 1)), 31);
+        assert_eq!(cost("a-1", one(98, 1, 1, 1, 0)), 313);
+        assert_eq!(cost("a-1", one(99, 1, 1, 1, 0)), 6 * 101 + 30, "a long one, all of it");
         assert_eq!(cost("a-1", one(u64::MAX, 0, 0, u64::MAX, 0)), u64::MAX);
         assert_eq!(cost("c", one(5, 5, 5, 5, 5)), 0, "free, because the table says so");
     }

@@ -102,6 +102,8 @@ pub enum CredentialSource {
     File(String),
     /// What a program and its arguments print.
     Command(Vec<String>),
+    /// The sign-in of this name, which the person's agent has outside. No policy file names it.
+    SignIn(String),
 }
 
 impl CredentialSource {
@@ -111,6 +113,7 @@ impl CredentialSource {
             CredentialSource::Env(_) => "env",
             CredentialSource::File(_) => "file",
             CredentialSource::Command(_) => "command",
+            CredentialSource::SignIn(_) => "sign-in",
         }
     }
 

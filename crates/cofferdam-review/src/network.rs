@@ -79,6 +79,7 @@ pub fn exchanged(exchange: &HttpExchange) -> String {
 /// A credential was fetched, or could not be.
 pub fn fetched(fetch: &CredentialFetch) -> String {
     let text = match &fetch.error {
+        None if fetch.refreshed => format!("credential {} refreshed outside ({})", fetch.name, fetch.source),
         None => format!("credential {} fetched outside ({})", fetch.name, fetch.source),
         Some(error) => format!("credential {} could not be fetched ({}): {error}", fetch.name, fetch.source),
     };

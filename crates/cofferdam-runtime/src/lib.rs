@@ -7,6 +7,8 @@ mod configuration;
 pub mod control;
 pub mod from;
 pub mod gateway;
+mod home_files;
+pub mod keeper;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

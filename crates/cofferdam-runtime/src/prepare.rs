@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::configuration;
 use crate::from::{is_rerun, kept_layers};
+use crate::home_files;
 use crate::plan::hidden_places;
 use crate::protocol::Ask;
 use crate::publish::Listening;
@@ -76,6 +77,7 @@ impl Prepared {
             }
         }
         configure(&mut plan, home.is_some())?;
+        place_home_files(&mut plan, home.is_some());
         let decoys = if plan.tripwires.is_empty() { Decoys::default() } else { decoys(&mut plan, home.is_some()) };
         let record = RunRecord {
             run: plan.run.clone(),
@@ -220,6 +222,18 @@ fn configure(plan: &mut RunPlan, own: bool) -> Result<(), StoreError> {
     configuration::bring(&layers, &known.configuration, &mut notes)?;
     plan.notes.extend(notes);
     Ok(())
+}
+
+/// Writes what the home gets for this run: into the home, where it is this run's alone, else into this run's layer of it. Where an
+/// earlier run left something in the way, the person is told, and the agent goes without.
+fn place_home_files(plan: &mut RunPlan, own: bool) {
+    let Some(layer) = home_layers(plan, own).and_then(|layers| layers.into_iter().next()) else { return };
+    for file in &plan.home_files {
+        if let Err(e) = home_files::write(layer.as_path(), file) {
+            let what = file.path.as_path().display();
+            plan.notes.push(format!("~/{what} is not there: something in the agent's home is in its way: {e}"));
+        }
+    }
 }
 
 /// Places the decoys: in the home, where it is this run's alone, else in this run's layer of it. There is no boundary in them:

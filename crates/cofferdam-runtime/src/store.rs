@@ -277,6 +277,11 @@ impl Store {
         self.root.join("executables.json")
     }
 
+    /// Where what is remembered of sign-ins lies.
+    pub fn sign_ins(&self) -> PathBuf {
+        self.root.join("sign-ins")
+    }
+
     /// The persistent home of an agent in a project.
     pub fn home_directory(&self, project: &Path, agent: &str) -> PathBuf {
         let digest = Sha256::digest(&Bytes::from(project).0);

@@ -63,6 +63,11 @@ pub fn agents(host: &Host) -> PathBuf {
     base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/agents")
 }
 
+/// The sign-ins that the person knows besides: `sign-ins/` beside their own policy.
+pub fn sign_ins(host: &Host) -> PathBuf {
+    base_directory(host, "XDG_CONFIG_HOME", ".config").join("cofferdam/sign-ins")
+}
+
 /// The directory that a variable names, where it names an absolute one; else the usual one in the home.
 fn base_directory(host: &Host, variable: &str, usual: &str) -> PathBuf {
     let named = host.var(variable).map(|v| v.as_path().to_owned()).filter(|p| p.is_absolute());

@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct CredentialFetch {
     /// The credential's name.
     pub name: String,
-    /// The kind of its source: `env`, `file` or `command`.
+    /// The kind of its source: `env`, `file`, `command` or `sign-in`.
     pub source: String,
     /// Why there is no value, in words; what a command said besides is cut. Absent where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Whether a sign-in was refreshed for it, and the person's file written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refreshed: bool,
 }
 
 /// Data of `credential.used`: a request goes out with the value in its head. Its `http.exchange` follows, with the head as

@@ -31,13 +31,13 @@ const VALUE: &str = "ghx_r3al-Value-0123";
 struct Fetches(Rc<Cell<u32>>, Option<&'static str>);
 
 impl Fetch for Fetches {
-    fn fetch(&self, name: &str) -> Waiting<'static, Result<Value, String>> {
+    fn fetch(&self, name: &str, _: Option<Digest>) -> Waiting<'static, Result<Fetched, String>> {
         self.0.set(self.0.get() + 1);
-        let value = match self.1 {
+        let value: Result<Value, String> = match self.1 {
             None => Ok(Zeroizing::new(if name == "github" { VALUE } else { "sh0p-Value-4567" }.into())),
             Some(why) => Err(why.to_owned()),
         };
-        Box::pin(std::future::ready(value))
+        Box::pin(std::future::ready(value.map(|value| Fetched { value, until: None })))
     }
 }
 
@@ -47,6 +47,7 @@ fn injector(fails: Option<&'static str>) -> (Injector, Rc<Cell<u32>>) {
     let planned = parsed.credentials.into_iter().map(|credential| Planned {
         placeholder: credential.expose.is_some().then(|| PLACEHOLDER.to_owned()),
         credential,
+        grant: None,
     });
     let fetched = Rc::default();
     (Injector::new(planned.collect(), Box::new(Fetches(Rc::clone(&fetched), fails))).unwrap(), fetched)
@@ -193,11 +194,11 @@ fn the_placeholder_is_found_in_bodies_and_trailers_however_they_are_cut() {
 fn requests_at_once_have_it_fetched_once() {
     struct Slow(Rc<Cell<u32>>);
     impl Fetch for Slow {
-        fn fetch(&self, _: &str) -> Waiting<'static, Result<Value, String>> {
+        fn fetch(&self, _: &str, _: Option<Digest>) -> Waiting<'static, Result<Fetched, String>> {
             self.0.set(self.0.get() + 1);
             let mut asked = false;
             Box::pin(std::future::poll_fn(move |_| match std::mem::replace(&mut asked, true) {
-                true => Poll::Ready(Ok(Zeroizing::new(VALUE.into()))),
+                true => Poll::Ready(Ok(Fetched { value: Zeroizing::new(VALUE.into()), until: None })),
                 false => Poll::Pending,
             }))
         }
@@ -260,4 +261,115 @@ fn a_value_that_comes_back_is_masked_in_its_length() {
 fn base64(text: &str) -> String {
     use base64::Engine;
     base64::prelude::BASE64_STANDARD.encode(text)
+}
+
+/// What the test's keeper was asked for.
+type Asks = Rc<std::cell::RefCell<Vec<Option<Digest>>>>;
+
+struct Keeps(Asks);
+
+impl Fetch for Keeps {
+    fn fetch(&self, name: &str, not: Option<Digest>) -> Waiting<'static, Result<Fetched, String>> {
+        assert_eq!(name, "claude");
+        let mut asked = self.0.borrow_mut();
+        asked.push(not);
+        let value = Zeroizing::new(format!("fake-access-r3al-{}", asked.len()).into_bytes());
+        Box::pin(std::future::ready(Ok(Fetched { value, until: None })))
+    }
+}
+
+fn signed_in(yes: bool) -> (Injector, Option<crate::oauth::StandIn>, Asks) {
+    let sign_in = crate::oauth::known(std::path::Path::new("/nonexistent")).unwrap().remove(0);
+    let file = serde_json::json!({"claudeAiOauth": {"accessToken": "fake-access-r3al-0", "refreshToken": "fake-refresh-r3al"}});
+    let stand_in = crate::oauth::StandIn::new(&sign_in, &file).unwrap().filter(|_| yes);
+    let asked = Asks::default();
+    let planned = Planned {
+        credential: sign_in.credential().unwrap(),
+        placeholder: stand_in.as_ref().map(|own| own.access.clone()),
+        grant: Some(Grant { sign_in, stand_in: stand_in.clone() }),
+    };
+    (Injector::new(vec![planned], Box::new(Keeps(Rc::clone(&asked)))).unwrap(), stand_in, asked)
+}
+
+fn posts(path: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+    let mut head = head(path, fields);
+    head.method = http::Method::POST;
+    head
+}
+
+#[test]
+fn a_sign_in_is_put_where_its_placeholder_stands_and_nowhere_else() {
+    let (injector, stand_in, asked) = signed_in(true);
+    let own = stand_in.unwrap();
+    let bearer = format!("Bearer {}", own.access);
+    let mut sent = posts("/v1/messages", &[("authorization", &bearer)]);
+    assert!(matches!(ask(&injector, "api.anthropic.com", &mut sent), Verdict::Pass(Some(_))));
+    assert_eq!(field(&sent, "authorization"), ["Bearer fake-access-r3al-1"]);
+    let mut key = posts("/v1/messages", &[("x-api-key", "its-own")]);
+    assert!(matches!(ask(&injector, "api.anthropic.com", &mut key), Verdict::Pass(_)));
+    assert!(field(&key, "authorization").is_empty(), "one with a key of its own gets nothing added");
+    for (host, path, name, value) in [
+        // Its answer would be a key that is no placeholder.
+        ("api.anthropic.com", "/api/oauth/claude_cli/create_api_key", "authorization", bearer.as_str()),
+        ("api.anthropic.com", "/v1/messages", "x-other", own.access.as_str()),
+        ("api.anthropic.com", "/v1/messages", "authorization", own.refresh.as_str()),
+        ("evil.example", "/v1/messages", "authorization", bearer.as_str()),
+        ("platform.claude.com", "/v1/oauth/token2", "authorization", own.refresh.as_str()),
+    ] {
+        let mut sent = posts(path, &[(name, value)]);
+        match ask(&injector, host, &mut sent) {
+            Verdict::Refuse(refusal) => assert_eq!(refusal.reason, "placeholder"),
+            other => panic!("{host}{path}: {other:?}"),
+        }
+    }
+    assert_eq!(asked.borrow().len(), 1, "only the first needed a token");
+}
+
+#[test]
+fn who_refreshes_inside_is_answered_here() {
+    let (injector, stand_in, asked) = signed_in(true);
+    let own = stand_in.unwrap();
+    for (host, path) in [
+        ("platform.claude.com", "/v1/oauth/token"),
+        ("console.anthropic.com", "/v1/oauth/token"),
+        ("platform.claude.com", "/v1/oauth/token/"),
+        ("platform.claude.com", "/v1/oauth/token?x=1"),
+        ("platform.claude.com", "/v1/oauth/%74oken"),
+        ("platform.claude.com", "/v1/x/../oauth/token"),
+        ("platform.claude.com", "/v1/oauth/token%2f"),
+    ] {
+        let Verdict::Answer(answer) = ask(&injector, host, &mut posts(path, &[])) else { panic!("{host}{path}") };
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (&body["access_token"], &body["refresh_token"]),
+            (&own.access.as_str().into(), &own.refresh.as_str().into())
+        );
+        assert!(body["expires_in"].as_i64().unwrap() > 86_400);
+        assert_eq!(asked.borrow().len(), 1);
+    }
+}
+
+#[test]
+fn a_refused_token_is_asked_about_once_in_a_while() {
+    let (injector, stand_in, asked) = signed_in(true);
+    let bearer = format!("Bearer {}", stand_in.unwrap().access);
+    for _ in 0..5 {
+        let mut sent = posts("/v1/messages", &[("authorization", &bearer)]);
+        assert!(matches!(ask(&injector, "api.anthropic.com", &mut sent), Verdict::Pass(_)));
+        let (mut answer, ()) = Response::builder().status(401).body(()).unwrap().into_parts();
+        injector.response(&target("api.anthropic.com"), &sent, &mut answer).unwrap();
+        // A request without the token says nothing of it.
+        injector.response(&target("api.anthropic.com"), &posts("/v1/messages", &[]), &mut answer).unwrap();
+    }
+    assert_eq!(*asked.borrow(), [None, Some(Digest::of(b"fake-access-r3al-1"))]);
+}
+
+#[test]
+fn nobody_signs_in_inside() {
+    let (injector, _, asked) = signed_in(false);
+    match ask(&injector, "platform.claude.com", &mut posts("/v1/oauth/token", &[])) {
+        Verdict::Refuse(refusal) => assert!(refusal.reason == "sign-in" && refusal.detail.contains("outside")),
+        other => panic!("{other:?}"),
+    }
+    assert!(asked.borrow().is_empty());
 }

@@ -1,8 +1,9 @@
 //! Where packets go: TCP and questions of the DNS arrive at this namespace's own sockets, whatever their address; for the
 //! rest there is no route, which is what a machine without that network says.
 //!
-//! The two families alike (`ip-rule(8)`, `ip-route(8)`):
+//! The two families alike (`ip-address(8)`, `ip-rule(8)`, `ip-route(8)`):
 //! ```text
+//! 127.0.0.2 (fe80::1) dev lo
 //! local default dev lo table local
 //!  9  to 127.0.0.0/8 (::1)   lookup local
 //! 10  ipproto tcp            lookup local
@@ -10,11 +11,18 @@
 //! 12  ipproto udp sport 53   lookup local      the answers
 //! 20                         unreachable       and the kernel's own rule 0, which looks everything up, goes
 //! ```
+//! The addresses are there to be seen: `AI_ADDRCONFIG` of getaddrinfo(3) finds names of one family alone only where an address of
+//! it is configured that is neither 127.0.0.1 nor ::1 (Boost.Asio asks so, `getent ahostsv4` too). Of both families or of none: with
+//! one of IPv4 alone `localhost` would be 127.0.0.1 to clients and ::1 to servers. These two are of this machine alone for every
+//! program, and none tells others to reach it there.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeader, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage, RulePortRange};
 use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
@@ -55,6 +63,15 @@ fn family_of(family: AddressFamily) -> Vec<RouteNetlinkMessage> {
         AddressFamily::Inet6 => (Ipv6Addr::LOCALHOST.into(), 128),
         _ => (Ipv4Addr::new(127, 0, 0, 0).into(), 8),
     };
+    let (seen, length, scope): (IpAddr, u8, _) = match family {
+        AddressFamily::Inet6 => (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(), 128, AddressScope::Link),
+        _ => (Ipv4Addr::new(127, 0, 0, 2).into(), 32, AddressScope::Host),
+    };
+    let mut address = AddressMessage::default();
+    // Nobody else could have it: to ask would only take time (RFC 4862, section 5.4).
+    let flags = AddressHeaderFlags::Nodad;
+    address.header = AddressHeader { family, prefix_len: length, flags, scope, index: LOOPBACK };
+    address.attributes = vec![AddressAttribute::Local(seen), AddressAttribute::Address(seen)];
     let mut route = RouteMessage::default();
     route.header = RouteHeader {
         address_family: family,
@@ -76,6 +93,7 @@ fn family_of(family: AddressFamily) -> Vec<RouteNetlinkMessage> {
     let (tcp, udp) = (RuleAttribute::IpProtocol(IpProtocol::Tcp), RuleAttribute::IpProtocol(IpProtocol::Udp));
     let find = RuleAction::ToTable;
     vec![
+        RouteNetlinkMessage::NewAddress(address),
         RouteNetlinkMessage::NewRoute(route),
         RouteNetlinkMessage::NewRule(rule(9, find, prefix, vec![RuleAttribute::Destination(loopback)])),
         RouteNetlinkMessage::NewRule(rule(10, find, 0, vec![tcp])),
@@ -94,6 +112,7 @@ fn name(messages: &[RouteNetlinkMessage], place: u32) -> String {
     };
     let index = usize::try_from(place).ok().and_then(|place| place.checked_sub(1));
     match index.and_then(|index| messages.get(index)) {
+        Some(RouteNetlinkMessage::NewAddress(address)) => format!("an {} address", family(address.header.family)),
         Some(RouteNetlinkMessage::NewRoute(route)) => {
             format!("the {} route to everywhere", family(route.header.address_family))
         }
@@ -111,10 +130,11 @@ mod tests {
     #[test]
     fn a_failure_names_the_message() {
         let messages: Vec<_> = [AddressFamily::Inet, AddressFamily::Inet6].into_iter().flat_map(family_of).collect();
-        assert_eq!(name(&messages, 1), "the IPv4 route to everywhere");
-        assert_eq!(name(&messages, 3), "IPv4 routing rule 10");
-        assert_eq!(name(&messages, 14), "IPv6 routing rule 0");
+        assert_eq!(name(&messages, 1), "an IPv4 address");
+        assert_eq!(name(&messages, 2), "the IPv4 route to everywhere");
+        assert_eq!(name(&messages, 4), "IPv4 routing rule 10");
+        assert_eq!(name(&messages, 16), "IPv6 routing rule 0");
         assert_eq!(name(&messages, 0), "routing rules");
-        assert_eq!(name(&messages, 15), "routing rules");
+        assert_eq!(name(&messages, 17), "routing rules");
     }
 }

@@ -11,7 +11,7 @@ use super::frames::Frame;
 use super::json::{Object, Text, few, list, text};
 use super::route::Route;
 use super::told::Told;
-use super::{Heard, Part, Tools, joined, stands_for};
+use super::{Heard, Part, Tools, UNLIKE, UNNAMED, blocks};
 
 /// What a request says.
 pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
@@ -32,10 +32,7 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
         tools: tools
             .map(|at| Tools {
                 at,
-                each: list(at)
-                    .into_iter()
-                    .filter_map(|tool| Some((Object::parse(tool.get()).ok()?.text(&["name"])?, tool)))
-                    .collect(),
+                each: list(at).into_iter().map(|tool| (name(tool).unwrap_or(UNNAMED.into()), tool)).collect(),
             })
             .into_iter()
             .collect(),
@@ -48,6 +45,11 @@ pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b
     })
 }
 
+/// The name of a tool.
+fn name(tool: &RawValue) -> Option<Cow<'_, str>> {
+    Object::parse(tool.get()).ok()?.name()
+}
+
 /// The parts of a message.
 pub(crate) fn parts(message: &RawValue) -> Vec<Part<'_>> {
     let Ok(message) = Object::parse(message.get()) else { return Vec::new() };
@@ -57,34 +59,18 @@ pub(crate) fn parts(message: &RawValue) -> Vec<Part<'_>> {
     if let Some(text) = text(content) {
         return vec![Part::Text(text)];
     }
-    let blocks = list(content).into_iter().filter_map(|block| Object::parse(block.get()).ok());
-    blocks
-        .filter_map(|block| match &*block.text(&["type"])? {
-            "text" => block.text(&["text"]).map(Part::Text),
-            "tool_result" => Some(Part::Result {
-                id: block.text(&["tool_use_id"])?,
-                tool: Cow::Borrowed(""),
-                error: block.is(&["is_error"]),
-                content: block.get(&["content"]).map(told_of).unwrap_or_default(),
-            }),
-            _ => None,
-        })
-        .collect()
-}
-
-/// What the model is told of a call: a text, or blocks.
-fn told_of(content: &RawValue) -> Cow<'_, str> {
-    if let Some(text) = text(content) {
-        return text;
-    }
-    joined(list(content).into_iter().map(|raw| {
-        let block = Object::parse(raw.get()).unwrap_or_default();
-        let kind = block.text(&["type"]).unwrap_or_default();
-        match block.text(&["text"]) {
-            Some(text) if kind == "text" => text,
-            _ => stands_for(&kind, raw),
-        }
-    }))
+    let all = list(content).into_iter().filter_map(|block| Object::parse(block.get()).ok());
+    all.filter_map(|block| match &*block.text(&["type"])? {
+        "text" => block.text(&["text"]).map(Part::Text),
+        "tool_result" => Some(Part::Result {
+            id: block.text(&["tool_use_id"])?,
+            tool: Cow::Borrowed(""),
+            error: block.is(&["is_error"]),
+            content: block.get(&["content"]).map(blocks).unwrap_or_default(),
+        }),
+        _ => None,
+    })
+    .collect()
 }
 
 /// An event of a stream, or the whole answer.
@@ -179,8 +165,13 @@ impl Counts {
 
 /// Reads a message of an answer.
 pub(crate) fn read(whole: bool, frame: &Frame<'_>, told: &mut Told) {
+    if frame.event.ends_with("Exception") {
+        // Of Amazon's event stream.
+        told.over = true;
+        return told.failed(&format!("{}: {}", frame.event, super::reader::error(frame.data)));
+    }
     let Ok(event) = serde_json::from_slice::<Event<'_>>(frame.data) else {
-        return told.failed("a part of the answer is no message of its protocol");
+        return told.failed(UNLIKE);
     };
     if let Some(Text(inner)) = &event.bytes {
         // One level only: what is inside cannot hold another one.
@@ -189,17 +180,13 @@ pub(crate) fn read(whole: bool, frame: &Frame<'_>, told: &mut Told) {
         };
         match serde_json::from_slice::<Event<'_>>(&inner) {
             Ok(event) => take(&event, told),
-            Err(_) => told.failed("a part of the answer is no message of its protocol"),
+            Err(_) => told.failed(UNLIKE),
         }
     } else if whole && event.kind.0 == "message" {
         if let Ok(message) = serde_json::from_slice(frame.data) {
             begin(&message, told);
         }
         told.over = true;
-    } else if frame.event.ends_with("Exception") {
-        // Of Amazon's event stream.
-        let message = serde_json::from_slice::<Failure<'_>>(frame.data).map(|failure| failure.message.0.into_owned());
-        told.failed(&format!("{}: {}", frame.event, message.unwrap_or_default()));
     } else {
         take(&event, told);
     }

@@ -20,7 +20,7 @@ pub(crate) type Take<'t> = &'t mut dyn FnMut(Result<Frame<'_>, Unread>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unread {
     /// It is longer than is read.
-    #[error("a part of the answer is longer than {} MiB", MOST >> 20)]
+    #[error("a part of the answer is longer than is held")]
     TooLong,
     /// It is no such framing.
     #[error("the answer is no event stream as its type says")]
@@ -138,14 +138,15 @@ impl Events {
                         self.data.push(b"\n");
                     }
                     self.data.push(value);
-                    if !whole {
-                        // So that the whole of it does not count as read.
-                        self.data.push(&[0; MOST]);
-                    }
                 }
                 b"event" => self.event.replace(value),
                 _ => {}
             }
+        }
+        if !whole {
+            // Whatever it was: the event is not what was sent.
+            self.has_data = true;
+            self.data.spoil();
         }
         self.line.clear();
     }

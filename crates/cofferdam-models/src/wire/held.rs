@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 /// Most bytes that all answers under way may hold.
-const ALL: usize = 8 << 20;
+const ALL: usize = 12 << 20;
+/// Room that an emptied text keeps for what comes next.
+const SPARE: usize = 64 << 10;
 
 /// Room that all answers share.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,15 @@ impl Held {
     pub(crate) fn clear(&mut self) {
         self.kept.clear();
         self.bytes = 0;
+        if self.room > SPARE {
+            self.kept = Vec::new();
+            self.pool.give(std::mem::take(&mut self.room));
+        }
+    }
+
+    /// Something of it is missing.
+    pub(crate) fn spoil(&mut self) {
+        self.bytes = self.bytes.saturating_add(1);
     }
 
     /// What is held.

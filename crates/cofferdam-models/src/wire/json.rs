@@ -14,6 +14,26 @@ const MOST: usize = 65_536;
 /// Most elements of what answers list.
 const FEW: usize = 1024;
 
+/// The members of a request that decide what it is: where one of them stands twice, nobody knows what the server sees.
+const TELLING: &[&str] = &[
+    "model",
+    "messages",
+    "input",
+    "contents",
+    "tools",
+    "functions",
+    "toolConfig",
+    "tool_config",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "generationConfig",
+    "generation_config",
+    "inferenceConfig",
+    "request",
+];
+
 /// An object: its members in their order, as they stand.
 #[derive(Debug, Default)]
 pub(crate) struct Object<'b>(pub(crate) Vec<(Cow<'b, str>, &'b RawValue)>);
@@ -32,6 +52,16 @@ impl<'b> Object<'b> {
     /// Whether a member of these names stands twice: which of them counts is the server's secret.
     pub(crate) fn is_double(&self, names: &[&str]) -> bool {
         self.0.iter().filter(|(name, _)| names.contains(&&**name)).count() > 1
+    }
+
+    /// A member that decides what a request is, and stands twice.
+    pub(crate) fn tells_twice(&self) -> Option<&'static str> {
+        TELLING.iter().find(|name| self.is_double(&[name])).copied()
+    }
+
+    /// The text by which a thing is named, unless it is named twice.
+    pub(crate) fn name(&self) -> Option<Cow<'b, str>> {
+        self.text(&["name"]).filter(|_| !self.is_double(&["name"]))
     }
 
     /// A text.
@@ -105,6 +135,11 @@ pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
 /// The elements of a value that is a list of moderate length; none where it is none.
 pub(crate) fn list(value: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str::<List<'_>>(value.get()).map(|List(all)| all).unwrap_or_default()
+}
+
+/// Whether [`list`] can give all of a value that is a list; any other value is none, and has no elements.
+pub(crate) fn is_readable(value: &RawValue) -> bool {
+    !value.get().starts_with('[') || serde_json::from_str::<List<'_>>(value.get()).is_ok()
 }
 
 /// A list of at most so many elements.

@@ -4,13 +4,17 @@
 //! be anybody's. What is read here was written by programs inside and by servers; none of it is trusted, and all that is
 //! held of it is bounded.
 
-pub(crate) mod anthropic;
-pub(crate) mod eventstream;
-pub(crate) mod frames;
+mod anthropic;
+mod chat;
+mod converse;
+mod eventstream;
+mod frames;
+mod gemini;
 pub(crate) mod held;
 pub(crate) mod json;
 pub(crate) mod reader;
 pub(crate) mod refused;
+mod responses;
 pub(crate) mod rewrite;
 pub(crate) mod route;
 pub(crate) mod told;
@@ -65,7 +69,7 @@ impl Heard<'_> {
 }
 
 /// A part of a message that is of interest.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part<'b> {
     /// What a person, or an agent in a person's name, says.
     Text(Cow<'b, str>),
@@ -81,39 +85,46 @@ pub(crate) enum Part<'b> {
 }
 
 /// What a request of this protocol says; `None` where it has not the shape of one.
-pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Option<Heard<'b>> {
+///
+/// # Errors
+/// Where it has, and a list of it cannot be read: nobody knows then what it holds.
+pub(crate) fn hear<'b>(route: &'b Route, object: &Object<'b>) -> Result<Option<Heard<'b>>, &'static str> {
     let heard = match route.protocol {
         Protocol::AnthropicMessages => anthropic::hear(route, object),
-        _ => None,
+        Protocol::OpenaiResponses => responses::hear(route, object),
+        Protocol::OpenaiChatCompletions => chat::hear(route, object),
+        Protocol::GeminiGenerateContent => gemini::hear(route, object),
+        Protocol::BedrockConverse => converse::hear(route, object),
     };
-    heard.map(|heard| Heard { members: object.0.iter().map(|(_, value)| *value).collect(), ..heard })
+    let Some(heard) = heard else { return Ok(None) };
+    let inner = object.object(&["request"]);
+    let configuration = object.object(&["toolConfig"]);
+    let nested = inner.iter().chain(&configuration).any(|nested| nested.tells_twice().is_some());
+    if nested {
+        return Err("a member of the request to a model stands twice in it");
+    }
+    let inner = inner.as_ref().unwrap_or(object);
+    let messages = ["messages", "input", "contents"].iter().filter_map(|name| inner.get(&[name]));
+    let mut tools = inner.get(&["tools"]).into_iter().chain(heard.tools.iter().map(|list| list.at));
+    if tools.any(|list| !json::is_readable(list))
+        || (heard.messages.is_empty() && messages.into_iter().any(|list| !json::is_readable(list)))
+    {
+        return Err("a list of the request to a model is longer than is read");
+    }
+    Ok(Some(Heard { members: object.0.iter().map(|(_, value)| *value).collect(), ..heard }))
 }
 
-/// The members of a request that decide what it is: where one of them stands twice, nobody knows what the server sees.
-pub(crate) const TELLING: &[&str] = &[
-    "model",
-    "messages",
-    "input",
-    "contents",
-    "tools",
-    "functions",
-    "toolConfig",
-    "tool_config",
-    "stream",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "generationConfig",
-    "generation_config",
-    "inferenceConfig",
-    "request",
-];
+/// The name of a tool that has none, or that names itself twice.
+const UNNAMED: &str = "?";
 
 /// The parts of a message.
 pub(crate) fn parts<'b>(protocol: Protocol, message: &'b RawValue) -> Vec<Part<'b>> {
     match protocol {
         Protocol::AnthropicMessages => anthropic::parts(message),
-        _ => Vec::new(),
+        Protocol::OpenaiResponses => responses::parts(message),
+        Protocol::OpenaiChatCompletions => chat::parts(message),
+        Protocol::GeminiGenerateContent => gemini::parts(message),
+        Protocol::BedrockConverse => converse::parts(message),
     }
 }
 
@@ -121,23 +132,50 @@ pub(crate) fn parts<'b>(protocol: Protocol, message: &'b RawValue) -> Vec<Part<'
 pub(crate) fn read(protocol: Protocol, whole: bool, frame: &Frame<'_>, told: &mut Told) {
     match protocol {
         Protocol::AnthropicMessages => anthropic::read(whole, frame, told),
-        _ => {}
+        Protocol::OpenaiResponses => responses::read(whole, frame, told),
+        Protocol::OpenaiChatCompletions => chat::read(whole, frame, told),
+        Protocol::GeminiGenerateContent => gemini::read(frame, told),
+        Protocol::BedrockConverse => converse::read(whole, frame, told),
     }
 }
 
-/// The texts of blocks, one behind the other; what is no text stands as its type and size.
-pub(crate) fn joined<'b>(blocks: impl Iterator<Item = Cow<'b, str>>) -> Cow<'b, str> {
+/// Why a message of an answer does not read.
+const UNLIKE: &str = "a part of the answer is no message of its protocol";
+
+/// The text of a content: a text, or blocks with a `type`, of which those of texts have a `text`.
+fn blocks(content: &RawValue) -> Cow<'_, str> {
+    if let Some(text) = json::text(content) {
+        return text;
+    }
+    if !content.get().starts_with('[') {
+        return Cow::Borrowed(content.get());
+    }
+    joined(json::list(content).into_iter().map(|raw| {
+        let block = Object::parse(raw.get()).unwrap_or_default();
+        block.text(&["text"]).unwrap_or_else(|| stands_for(&block.text(&["type"]).unwrap_or_default(), raw))
+    }))
+}
+
+/// Texts, one behind the other.
+fn joined<'b>(texts: impl Iterator<Item = Cow<'b, str>>) -> Cow<'b, str> {
     let mut all: Option<Cow<'b, str>> = None;
-    for block in blocks {
-        all = Some(match all {
-            None => block,
-            Some(before) => format!("{before}\n{block}").into(),
-        });
+    for text in texts {
+        match &mut all {
+            None => all = Some(text),
+            Some(all) => {
+                let all = all.to_mut();
+                all.push('\n');
+                all.push_str(&text);
+            }
+        }
     }
     all.unwrap_or_default()
 }
 
 /// What stands for a block that is no text.
-pub(crate) fn stands_for(kind: &str, value: &RawValue) -> Cow<'static, str> {
+fn stands_for(kind: &str, value: &RawValue) -> Cow<'static, str> {
     format!("[{}, {} bytes]", if kind.is_empty() { "unknown" } else { kind }, value.get().len()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use http::response;
 
 use super::frames::Framing;
 use super::held::Pool;
+use super::json::{List, Object};
 use super::told::Told;
 
 /// Most bytes of an error that is not in its protocol's form.
@@ -114,19 +115,27 @@ impl Cut {
     }
 }
 
-/// The words of an error: all protocols say it in one of these forms.
-fn error(body: &[u8]) -> String {
+/// The words of an error: all protocols say it in one of a few forms.
+pub(super) fn error(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let found = super::json::Object::parse(&text).ok().and_then(|object| {
-        let inner = object.object(&["error"]);
-        let message = inner.as_ref().and_then(|inner| inner.text(&["message"]));
-        let kind = inner.as_ref().and_then(|inner| inner.text(&["type", "status", "code"]));
-        let message =
-            message.or_else(|| object.text(&["error"])).or_else(|| object.text(&["message", "Message", "detail"]))?;
-        Some(match kind {
-            Some(kind) => format!("{kind}: {message}"),
-            None => message.into_owned(),
-        })
-    });
-    found.unwrap_or_else(|| cut(text.trim(), WORDS))
+    words(&text).unwrap_or_else(|| cut(text.trim(), WORDS))
+}
+
+fn words(text: &str) -> Option<String> {
+    let all = serde_json::from_str::<List<'_>>(text);
+    // Gemini's, where its stream is an array.
+    let text = all.as_ref().ok().and_then(|all| all.0.first()).map_or(text, |first| first.get());
+    let object = Object::parse(text).ok()?;
+    let inner = object.object(&["error"]);
+    let any = |object: &Object<'_>, names: &[&str]| {
+        names.iter().find_map(|name| object.text(&[name]).map(|text| text.into_owned())).filter(|text| !text.is_empty())
+    };
+    let (message, kind) = match &inner {
+        Some(inner) => (any(inner, &["message"])?, any(inner, &["type", "status", "code"])),
+        None => (any(&object, &["error", "message", "Message", "detail"])?, any(&object, &["code"])),
+    };
+    Some(match kind {
+        Some(kind) => format!("{kind}: {message}"),
+        None => message,
+    })
 }

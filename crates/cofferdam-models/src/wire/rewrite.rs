@@ -100,7 +100,7 @@ mod tests {
     fn changed(body: &'static str, model: Option<&str>, without: &[&str]) -> Option<String> {
         let route = recognise(&http::Method::POST, "/v1/messages").unwrap();
         let object = Object::parse(body).unwrap();
-        let heard = super::super::hear(&route, &object).unwrap();
+        let heard = super::super::hear(&route, &object).unwrap().unwrap();
         let without: Vec<String> = without.iter().map(|name| (*name).to_owned()).collect();
         let pieces = rewritten(&Bytes::from_static(body.as_bytes()), body, &heard, model, &without)?;
         Some(String::from_utf8(pieces.concat()).unwrap())

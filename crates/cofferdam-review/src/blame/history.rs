@@ -34,9 +34,9 @@ pub(super) struct History {
     pub versions: Vec<Version>,
     pub taken: Vec<Taken>,
     pub story: Story,
+    pub exposure: Exposure,
     /// The known agent that the run was of, with its version.
     pub agent: Option<String>,
-    pub exposure: Exposure,
     /// Execs, and the command each belongs to.
     owners: Vec<(u64, u64)>,
 }
@@ -94,7 +94,7 @@ impl History {
         }
         let story = collector.finish();
         let exposure = Exposure::new(&story, watch);
-        Ok(History { base, versions, taken, story, agent, exposure, owners })
+        Ok(History { base, versions, taken, story, exposure, agent, owners })
     }
 
     /// The command that an exec belongs to, and its text; `None` where it is the agent itself.

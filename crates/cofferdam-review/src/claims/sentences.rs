@@ -119,6 +119,9 @@ fn unmarked(line: &str) -> String {
     rest.replace("**", "").replace("__", "").trim_end_matches(['|', ' ']).to_owned()
 }
 
+/// Words with a stop that ends no sentence.
+const SHORT: [&str; 5] = ["e.g", "i.e", "etc", "vs", "cf"];
+
 /// At `. `, `! `, `? ` and `; `, outside of backticks.
 fn split(line: &str) -> Vec<&str> {
     let (mut parts, mut from, mut quoted) = (Vec::new(), 0, false);
@@ -128,8 +131,7 @@ fn split(line: &str) -> Vec<&str> {
             quoted = !quoted;
         }
         let ends = matches!(c, '.' | '!' | '?' | ';') && chars.peek().is_none_or(|(_, next)| next.is_whitespace());
-        let short = ["e.g", "i.e", "etc", "vs", "cf"].iter().any(|word| line[from..at].to_lowercase().ends_with(word));
-        if ends && !quoted && !short {
+        if ends && !quoted && !SHORT.iter().any(|word| line[from..at].ends_with(word)) {
             let end = at + c.len_utf8();
             parts.push(line[from..end].trim());
             from = end;
@@ -178,8 +180,8 @@ mod tests {
 
     #[test]
     fn giants_and_escapes_do_no_harm() {
-        let giant = format!("{}. ok\n", "x".repeat(1 << 20)).repeat(3);
-        assert_eq!(sentences(&giant).len(), 3);
+        let giant = format!("{}. ok\n", "e.g. x. ".repeat(1 << 17)).repeat(3);
+        assert_eq!(sentences(&giant).len(), MOST);
         assert!(sentences(&"a.\n".repeat(100_000)).len() <= MOST);
         assert_eq!(Sentence::new("\x1b[2Jtests \u{202e}pass").shown(), "\\u{1b}[2Jtests \\u{202e}pass");
     }

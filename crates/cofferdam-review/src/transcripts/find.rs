@@ -46,18 +46,19 @@ pub(super) fn find(home: &Path, since: Timestamp) -> Result<Found> {
         Err(Errno::NOENT) => return Ok(Found::default()),
         Err(e) => return Err(Error::io("open", home)(e.into())),
     };
-    let mut candidates: Vec<(Timestamp, String)> = Vec::new();
+    let mut walk = Walk { root: &root, since, candidates: Vec::new(), unread: 0 };
     for place in PLACES {
         let parts: Vec<&str> = place.split('/').collect();
-        walk(&root, String::new(), &parts, since, &mut candidates);
+        walk.walk("", &parts);
     }
+    let Walk { mut candidates, unread, .. } = walk;
     // The newest are the run's.
     candidates.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
-    let mut found = Found { files: Vec::new(), unread: candidates.len().saturating_sub(FILES) as u64 };
+    let mut found = Found { files: Vec::new(), unread: unread + candidates.len().saturating_sub(FILES) as u64 };
     let mut left = TOTAL;
     for (_, path) in candidates.into_iter().take(FILES) {
-        match open(&root, &path, OFlags::NONBLOCK) {
-            Some(fd) => {
+        match open(&root, &path, FileType::RegularFile) {
+            Ok(fd) => {
                 let mut content = Vec::new();
                 let whole = File::from(fd).take(LARGEST.min(left)).read_to_end(&mut content);
                 left = left.saturating_sub(content.len() as u64);
@@ -65,7 +66,7 @@ pub(super) fn find(home: &Path, since: Timestamp) -> Result<Found> {
                 found.unread += unread + u64::from(whole.is_err() || content.len() as u64 == LARGEST || left == 0);
                 found.files.push(Transcript { name: fit(&one_line(path.as_bytes()), 200), items });
             }
-            None => found.unread += 1,
+            Err(_) => found.unread += 1,
         }
     }
     found.files.reverse();
@@ -73,40 +74,71 @@ pub(super) fn find(home: &Path, since: Timestamp) -> Result<Found> {
 }
 
 /// Opens what lies below, by names that were listed; no link, wherever it stands, is followed.
-fn open(root: &OwnedFd, path: &str, more: OFlags) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+fn open(root: &OwnedFd, path: &str, wanted: FileType) -> std::result::Result<OwnedFd, Errno> {
+    let directory = if wanted == FileType::Directory { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC | directory;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let fd = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
-    let wanted = if more.contains(OFlags::DIRECTORY) { FileType::Directory } else { FileType::RegularFile };
-    (FileType::from_raw_mode(fstat(&fd).ok()?.st_mode) == wanted).then_some(fd)
+    let fd = openat2(root, path, flags, Mode::empty(), resolve)?;
+    if FileType::from_raw_mode(fstat(&fd)?.st_mode) == wanted { Ok(fd) } else { Err(Errno::NXIO) }
 }
 
-fn walk(root: &OwnedFd, at: String, parts: &[&str], since: Timestamp, found: &mut Vec<(Timestamp, String)>) {
-    let Some((part, rest)) = parts.split_first() else { return };
-    let join = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
-    if !part.contains('*') {
-        return walk(root, join(part), rest, since, found);
-    }
-    let here = if at.is_empty() { "." } else { &at };
-    let Some(Ok(entries)) = open(root, here, OFlags::DIRECTORY).map(|fd| Dir::read_from(fd)) else { return };
-    let ending = part.trim_start_matches('*');
-    for entry in entries.filter_map(std::result::Result::ok).take(ENTRIES) {
-        // Names that are no UTF-8 are none of the agents'.
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        if name.starts_with('.') || !name.ends_with(ending) || found.len() >= ENTRIES {
-            continue;
+/// Looks for files; what cannot be listed is counted, what is another kind of thing is not meant.
+struct Walk<'a> {
+    root: &'a OwnedFd,
+    since: Timestamp,
+    candidates: Vec<(Timestamp, String)>,
+    unread: u64,
+}
+
+impl Walk<'_> {
+    fn walk(&mut self, at: &str, parts: &[&str]) {
+        let Some((part, rest)) = parts.split_first() else { return };
+        let join = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
+        if !part.contains('*') {
+            return self.walk(&join(part), rest);
         }
-        let path = join(name);
-        if !rest.is_empty() {
-            walk(root, path, rest, since, found);
-        } else if let Some(stat) = open(root, &path, OFlags::NONBLOCK).and_then(|fd| fstat(&fd).ok()) {
-            #[expect(clippy::useless_conversion, reason = "the width of these differs between targets")]
-            let nanoseconds = i64::from(stat.st_mtime)
-                .saturating_mul(1_000_000_000)
-                .saturating_add_unsigned(u64::from(stat.st_mtime_nsec));
-            if nanoseconds >= since.0 {
-                found.push((Timestamp(nanoseconds), path));
+        let here = if at.is_empty() { "." } else { at };
+        let entries = match open(self.root, here, FileType::Directory).and_then(Dir::read_from) {
+            Ok(entries) => entries,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return,
+            Err(_) => {
+                self.unread += 1;
+                return;
             }
+        };
+        let ending = part.trim_start_matches('*');
+        for entry in entries.take(ENTRIES) {
+            let Ok(entry) = entry else {
+                self.unread += 1;
+                return;
+            };
+            // Names that are no UTF-8 are none of the agents'.
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.starts_with('.') || !name.ends_with(ending) || self.candidates.len() >= ENTRIES {
+                continue;
+            }
+            let path = join(name);
+            if rest.is_empty() {
+                self.candidate(path);
+            } else {
+                self.walk(&path, rest);
+            }
+        }
+    }
+
+    fn candidate(&mut self, path: String) {
+        match open(self.root, &path, FileType::RegularFile).and_then(|fd| fstat(&fd)) {
+            Ok(stat) => {
+                #[expect(clippy::useless_conversion, reason = "the width of these differs between targets")]
+                let time = i64::from(stat.st_mtime)
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add_unsigned(u64::from(stat.st_mtime_nsec));
+                if time >= self.since.0 {
+                    self.candidates.push((Timestamp(time), path));
+                }
+            }
+            Err(Errno::NXIO | Errno::LOOP | Errno::NOENT | Errno::ISDIR) => {}
+            Err(_) => self.unread += 1,
         }
     }
 }

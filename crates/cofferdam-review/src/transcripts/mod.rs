@@ -9,6 +9,7 @@ mod read;
 
 use std::path::Path;
 
+use cofferdam_core::Timestamp;
 use serde::Serialize;
 
 use crate::story::Story;
@@ -16,6 +17,9 @@ use crate::{Heads, Result};
 
 pub use find::PLACES;
 use read::Item;
+
+/// More than a tick of any kernel, in nanoseconds.
+const TICK: i64 = 100_000_000;
 
 /// How a transcript and the exchanges disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,7 +88,8 @@ pub struct Compared {
 /// Where `home` cannot be opened although it is there, or the log not be read.
 pub fn compare(evidence: &Path, home: &Path) -> Result<Option<Compared>> {
     let story = Story::read(evidence)?;
-    let found = find::find(home, story.began)?;
+    // Times of files are those of the last tick of the kernel's clock, which the log's may be ahead of.
+    let found = find::find(home, Timestamp(story.began.0.saturating_sub(TICK)))?;
     if found.files.is_empty() && found.unread == 0 {
         return Ok(None);
     }

@@ -6,5 +6,6 @@ mod claims;
 mod index;
 mod models;
 mod page;
+mod reading;
 mod session;
 mod story;

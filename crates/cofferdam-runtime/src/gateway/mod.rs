@@ -8,6 +8,7 @@ mod values;
 use std::os::fd::{AsFd, OwnedFd};
 
 use cofferdam_core::plan::PlannedCredential;
+use cofferdam_credentials::oauth::Grant;
 use cofferdam_credentials::{Injector, Planned};
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
@@ -122,7 +123,9 @@ fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String
 fn planned(planned: PlannedCredential) -> Result<Planned, String> {
     let credential = Credential::deserialize(&planned.credential);
     let credential = credential.map_err(|e| format!("the plan holds what is no credential: {e}"))?;
-    Ok(Planned { credential, placeholder: planned.placeholder })
+    let grant = planned.sign_in.map(|own| Grant::deserialize(own.grant)).transpose();
+    let grant = grant.map_err(|e| format!("the plan holds what is no sign-in: {e}"))?;
+    Ok(Planned { credential, placeholder: planned.placeholder, grant })
 }
 
 /// Reads what came with a cover.

@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use cofferdam_credentials::Fetch;
-use cofferdam_credentials::inject::Value;
+use cofferdam_credentials::inject::Fetched;
+use cofferdam_credentials::oauth::Digest;
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Waiting;
 use cofferdam_gateway::Handle;
 use zeroize::Zeroizing;
+
+use crate::broker::{Given, Question};
 
 /// Fetches values, and lets the guard know them: but in their own fields, which are written after it has looked, they are
 /// secrets that do not leave.
@@ -26,15 +29,20 @@ impl Values {
 }
 
 impl Fetch for Values {
-    fn fetch(&self, name: &str) -> Waiting<'static, Result<Value, String>> {
-        let (name, asked) = (name.to_owned(), self.handle.ask(name.to_owned()));
+    fn fetch(&self, name: &str, not: Option<Digest>) -> Waiting<'static, Result<Fetched, String>> {
+        let name = name.to_owned();
+        let question = serde_json::to_string(&Question { credential: name.clone(), not });
+        let asked = question.map(|question| self.handle.ask(question));
         let (secrets, known) = (Rc::clone(&self.secrets), self.known.clone());
         Box::pin(async move {
-            let value = Zeroizing::new(asked.await?.0);
+            let answer = Zeroizing::new(asked.map_err(|e| e.to_string())?.await?.0);
+            // What a parser says of it may quote it.
+            let given: Given = serde_json::from_slice(&answer).map_err(|_| "the monitor's answer does not read")?;
+            let (value, until) = (Zeroizing::new(given.value.0), given.until);
             let mut secrets = secrets.borrow_mut();
             secrets.renew(&name, &value).map_err(|e| format!("it could not be kept from other requests: {e}"))?;
             known.renew(&secrets).map_err(|e| e.to_string())?;
-            Ok(value)
+            Ok(Fetched { value, until })
         })
     }
 }

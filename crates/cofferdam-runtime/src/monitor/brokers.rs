@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{CredentialFetch, EventKind};
-use cofferdam_core::plan::NetworkPlan;
+use cofferdam_core::plan::PlannedSignIn;
+use cofferdam_credentials::oauth::Wanted;
 use cofferdam_enclosure::{Channel, Received};
 use cofferdam_policy::Credential;
 use rustix::event::{PollFd, PollFlags};
@@ -17,7 +18,10 @@ use serde::Deserialize;
 
 use super::book::Book;
 use super::record::RecordError;
-use crate::broker::{Fetched, NAME};
+use crate::broker::{Fetched, Given, NAME, Order, Question};
+use crate::keeper::Task;
+use crate::prepare::Prepared;
+use crate::store::Store;
 
 /// How long a failure is answered again without another try: what a program inside repeats must not make the person's
 /// commands run, and their screen ask, again and again.
@@ -27,12 +31,23 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(super) type Answer = (u64, Result<Bytes, String>);
 
 /// Fetches under way, and what failed.
+#[derive(Default)]
 pub(super) struct Brokers {
     /// Those that the plan lists; none else can be asked for.
-    credentials: Vec<Credential>,
+    credentials: Vec<Own>,
+    /// What keepers need.
+    store: Option<Store>,
+    roots: Vec<Bytes>,
+    proxy: Vec<String>,
     fetching: Vec<Fetching>,
     failed: HashMap<String, (Instant, String)>,
     notes: Vec<String>,
+}
+
+/// A credential of the plan.
+struct Own {
+    credential: Credential,
+    sign_in: Option<PlannedSignIn>,
 }
 
 struct Fetching {
@@ -43,11 +58,21 @@ struct Fetching {
 }
 
 impl Brokers {
-    /// For the credentials of a plan.
-    pub(super) fn new(network: &NetworkPlan) -> Result<Brokers, RecordError> {
-        let credentials = network.credentials.iter().map(|planned| Credential::deserialize(&planned.credential));
+    /// For the credentials of a run's plan.
+    ///
+    /// # Errors
+    /// Where the plan holds what is no credential.
+    pub(super) fn new(run: &Prepared) -> Result<Brokers, RecordError> {
+        let network = &run.plan.network;
+        let credentials = network.credentials.iter().map(|planned| {
+            let credential = Credential::deserialize(&planned.credential)?;
+            Ok(Own { credential, sign_in: planned.sign_in.clone() })
+        });
         Ok(Brokers {
-            credentials: credentials.collect::<Result<_, _>>()?,
+            credentials: credentials.collect::<Result<_, RecordError>>()?,
+            store: Some(Store::of_run(&run.directory)),
+            roots: network.roots.clone(),
+            proxy: run.proxy.clone(),
             fetching: Vec::new(),
             failed: HashMap::new(),
             notes: Vec::new(),
@@ -59,20 +84,23 @@ impl Brokers {
         self.fetching.iter().map(|fetching| PollFd::new(&fetching.channel, PollFlags::IN))
     }
 
-    /// The gateway asks for a credential by its name; the answer, where there is one at once.
-    pub(super) fn ask(&mut self, id: u64, name: &str, recorder: &mut impl Book) -> Result<Option<Answer>, RecordError> {
-        let Some(credential) = self.credentials.iter().position(|own| own.name == name) else {
+    /// The gateway asks for a credential; the answer, where there is one at once.
+    pub(super) fn ask(&mut self, id: u64, what: &str, recorder: &mut impl Book) -> Result<Option<Answer>, RecordError> {
+        let Ok(Question { credential: name, not }) = serde_json::from_str(what) else {
+            return Ok(Some((id, Err("that is no question".to_owned()))));
+        };
+        let Some(credential) = self.credentials.iter().position(|own| own.credential.name == name) else {
             return Ok(Some((id, Err("this run has no such credential".to_owned()))));
         };
         if let Some(fetching) = self.fetching.iter_mut().find(|fetching| fetching.credential == credential) {
             fetching.waiting.push(id);
             return Ok(None);
         }
-        match self.failed.get(name) {
+        match self.failed.get(&name) {
             Some((since, why)) if since.elapsed() < AGAIN => return Ok(Some((id, Err(why.clone())))),
-            _ => self.failed.remove(name),
+            _ => self.failed.remove(&name),
         };
-        match born(&self.credentials[credential]) {
+        match self.order(credential, Wanted { not }).and_then(|order| born(&order)) {
             Ok(channel) => {
                 self.fetching.push(Fetching { credential, channel, waiting: vec![id] });
                 Ok(None)
@@ -82,6 +110,18 @@ impl Brokers {
                 let answer = self.settle(credential, Fetched::Failed { why, in_short }, recorder)?;
                 Ok(Some((id, answer)))
             }
+        }
+    }
+
+    /// What a broker is told.
+    fn order(&self, credential: usize, wanted: Wanted) -> io::Result<Order> {
+        let Own { credential, sign_in } = &self.credentials[credential];
+        match (sign_in, &self.store) {
+            (Some(sign_in), Some(store)) => {
+                let task = Task::new(sign_in, store, &self.roots, &self.proxy, wanted);
+                Ok(Order::Keep(Box::new(task.map_err(io::Error::other)?)))
+            }
+            _ => Ok(Order::Fetch(credential.source.clone())),
         }
     }
 
@@ -114,19 +154,25 @@ impl Brokers {
         fetched: Fetched,
         recorder: &mut impl Book,
     ) -> Result<Result<Bytes, String>, RecordError> {
-        let Credential { name, source, .. } = &self.credentials[credential];
+        let Credential { name, source, .. } = &self.credentials[credential].credential;
+        let (fetched, until, refreshed) = match fetched {
+            Fetched::Value(value) => (Ok(value), None, false),
+            Fetched::Kept { access, until, refreshed } => (Ok(access), until, refreshed),
+            Fetched::Failed { why, in_short } => (Err((why, in_short)), None, false),
+        };
         let fetched = match fetched {
-            Fetched::Value(value) => match recorder.learn(name, &value.0)? {
+            Ok(value) => match recorder.learn(name, &value.0)? {
                 Ok(()) => Ok(value),
                 Err(why) => {
                     let why = format!("its value could not be kept out of the evidence: {why}");
                     Err((why.clone(), why))
                 }
             },
-            Fetched::Failed { why, in_short } => Err((why, in_short)),
+            Err(failed) => Err(failed),
         };
         let error = fetched.as_ref().err().map(|(why, _)| why.clone());
-        let event = CredentialFetch { name: name.clone(), source: source.kind().to_owned(), error: error.clone() };
+        let event =
+            CredentialFetch { name: name.clone(), source: source.kind().to_owned(), error: error.clone(), refreshed };
         recorder.append(
             None,
             match &fetched {
@@ -141,10 +187,14 @@ impl Brokers {
                 self.notes.push(note);
             }
         }
-        Ok(fetched.map_err(|(_, in_short)| {
-            self.failed.insert(name.clone(), (Instant::now(), in_short.clone()));
-            in_short
-        }))
+        let given = match fetched {
+            Ok(value) => serde_json::to_vec(&Given { value, until })?.into(),
+            Err((_, in_short)) => {
+                self.failed.insert(name.clone(), (Instant::now(), in_short.clone()));
+                return Ok(Err(in_short));
+            }
+        };
+        Ok(Ok(given))
     }
 
     /// The gateway is gone, and its questions with it: the next one counts its own from 1.
@@ -164,7 +214,7 @@ impl Brokers {
 }
 
 /// Starts a broker, with the person's environment, which this process has inherited.
-fn born(credential: &Credential) -> io::Result<Channel> {
+fn born(order: &Order) -> io::Result<Channel> {
     let (ours, theirs) = Channel::pair()?;
     // A program of its own, not a copy of this one: the log's key is in this one's memory.
     let child = Command::new("/proc/self/exe")
@@ -175,6 +225,6 @@ fn born(credential: &Credential) -> io::Result<Channel> {
         .spawn()?;
     // Reaped with whatever else ends; its end is seen by the channel's.
     drop(child);
-    ours.send_now(&credential.source, &[])?;
+    ours.send_now(order, &[])?;
     Ok(ours)
 }

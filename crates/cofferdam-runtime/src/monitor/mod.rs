@@ -50,6 +50,7 @@ use crate::prepare::Prepared;
 use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
+use brokers::Brokers;
 use commands::{Commands, ProcessWatch, is_readable};
 use control::{Control, answer};
 use outlet::Outlet;
@@ -296,7 +297,8 @@ impl Monitor {
             relay.attach(master)?;
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), &self.run.plan.network)?);
+        let (brokers, quiet) = (Brokers::new(&self.run)?, &self.run.plan.network.quiet);
+        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), brokers, quiet));
         Ok(())
     }
 

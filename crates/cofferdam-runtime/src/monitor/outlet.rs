@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::event::{EventKind, Link, NetConnect, NetDenied, UnpublishedBy};
-use cofferdam_core::plan::NetworkPlan;
 use cofferdam_enclosure::{Channel, Network, NetworkSockets, NetworkTier, Received};
 use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
@@ -81,19 +80,17 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// From the sockets that init made; where there are none nothing arrives.
-    ///
-    /// # Errors
-    /// Where the plan holds what is no credential.
     pub(super) fn new(
         sockets: Option<NetworkSockets>,
         authority: Authority,
-        network: &NetworkPlan,
-    ) -> Result<Outlet, RecordError> {
+        brokers: Brokers,
+        quiet: &[serde_json::Value],
+    ) -> Outlet {
         let (tcp, udp, diag, listeners) =
             sockets.map_or_else(Default::default, |s| (s.tcp, s.udp, Some(s.diag), Some(s.listeners)));
         let cover = Cover { tcp: tcp.len(), udp: udp.len() };
         let sockets = tcp.into_iter().chain(udp).chain(diag).collect();
-        Ok(Outlet {
+        Outlet {
             sockets,
             cover,
             authority,
@@ -105,10 +102,10 @@ impl Outlet {
             published: Published::default(),
             listening: Listening::new(listeners),
             failed: None,
-            brokers: Brokers::new(network)?,
+            brokers,
             models: Models::default(),
-            traffic: Traffic::new(&network.quiet),
-        })
+            traffic: Traffic::new(quiet),
+        }
     }
 
     /// What to poll for; [`Outlet::turn`] takes what came of it, in the same order.

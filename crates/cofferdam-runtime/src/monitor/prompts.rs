@@ -304,6 +304,39 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_in_a_request_is_a_prompt_unless_another_one_holds_it() {
+        let mut desk = Desk::new(true);
+        desk.prompts.at_start(Some(&"fix the parser".into()), &mut desk.log).unwrap().unwrap();
+        let (master, slave) = terminal();
+        set(&slave, LocalModes::ECHO, true);
+        desk.prompts.typed(b"yes\r", &master, &mut desk.log).unwrap();
+        desk.prompts.input(br#"{"method":"session/prompt","text":"say \"hi\"\n now"}"#);
+        let turn = |desk: &mut Desk, text: &str| {
+            let prompt = desk.prompts.in_model(1, text.as_bytes(), 7, &mut desk.log).unwrap();
+            prompt.map(|prompt| (prompt.source, prompt.bytes, desk.text(&prompt)))
+        };
+        for known in [
+            "fix the parser",
+            " fix the parser\n",
+            "Context: …\n\nfix the parser",
+            "yes",
+            "say \"hi\"\n now",
+            "",
+            " \n",
+        ] {
+            assert_eq!(turn(&mut desk, known), None, "{known:?}");
+        }
+        let new = Some((PromptSource::Model, 7, "yes, and the lexer".to_owned()));
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), new, "a short one is not known by what it holds");
+        assert_eq!(turn(&mut desk, "yes, and the lexer"), None, "not twice");
+        let origin = desk.prompts.origin();
+        let events = desk.logged();
+        let last = events.last().unwrap();
+        assert_eq!((last.cause, last.link), (Some(1), Some(Link::Exchange)));
+        assert_eq!(origin, last.seq - 1, "what top commands come from is what the person gave the run itself");
+    }
+
+    #[test]
     fn input_is_one_prompt_at_its_end_or_after_a_pause() {
         let mut desk = Desk::new(true);
         assert_eq!(desk.prompts.input_due(), None);

@@ -31,7 +31,7 @@ pub(super) fn plan(
             }
         }
         let credential = serde_json::to_value(credential).map_err(PlanError::Rule)?;
-        planned.push(PlannedCredential { credential, placeholder: place });
+        planned.push(PlannedCredential { credential, placeholder: place, sign_in: None });
     }
     Ok(planned)
 }

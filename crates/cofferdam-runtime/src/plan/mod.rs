@@ -11,6 +11,7 @@ mod policy;
 mod project;
 mod proxy;
 mod registries;
+mod sign_ins;
 mod sockets;
 mod system;
 mod toolchains;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
 use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
+use cofferdam_credentials::oauth::SignInsError;
 use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
 
@@ -28,6 +30,7 @@ pub use policy::{allowed_hosts, resolving, trust_store};
 pub(crate) use project::hidden_places;
 pub use project::{ProjectError, project_root};
 pub use proxy::of_host as proxy;
+pub use sign_ins::outside as sign_in_outside;
 pub use toolchains::Toolchain;
 pub(crate) use toolchains::clean_configuration;
 
@@ -84,6 +87,8 @@ pub struct Request {
     pub tripwires: bool,
     /// The person's own policy file, which need not be there.
     pub person_policy: PathBuf,
+    /// The directory of the sign-ins that the person knows besides, which need not be there.
+    pub sign_ins: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
     /// Ports that are to be published.
@@ -120,6 +125,12 @@ pub enum PlanError {
     /// There is nothing to resolve from.
     #[error("--resolve: policy names no registries")]
     NoRegistries,
+    /// The sign-ins of agents are not known.
+    #[error(transparent)]
+    SignIns(#[from] SignInsError),
+    /// One of them is none.
+    #[error("{0}")]
+    SignIn(String),
     /// A rule of policy does not serialise.
     #[error("a rule of policy cannot be written into the plan: {0}")]
     Rule(serde_json::Error),
@@ -178,8 +189,13 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         target: path(&root),
     });
     let git = identity::git_config(host);
-    let told = policy::in_words(&rules, Timestamp::now()) + &credentials::in_words(&credentials);
-    mounts.extend(system::own_files(host, &run, git.as_deref(), &told));
+    let signed_in = sign_ins::plan(host, &agent, &request.sign_ins, &credentials, &mut notes)?;
+    let told = [
+        policy::in_words(&rules, Timestamp::now()),
+        credentials::in_words(&credentials),
+        sign_ins::in_words(&signed_in.credentials),
+    ];
+    mounts.extend(system::own_files(host, &run, git.as_deref(), &told.concat()));
     mounts.extend(stores.mounts);
     let java = trust_stores::java::mounts(host, &mounts, stores.roots.first(), &mut notes);
     mounts.extend(java);
@@ -189,7 +205,8 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     if let Some(made) = &made {
         environment::add(&mut env, &made.variables, &request.env);
     }
-    let credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    let mut credentials = credentials::plan(&credentials, &request.env, &mut env, &mut notes)?;
+    credentials.extend(signed_in.credentials);
     let argv = made.as_ref().map_or_else(|| request.argv.clone(), |made| made.argv.clone());
     let mut quiet = Vec::new();
     let known = match (&known, made) {
@@ -212,6 +229,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         known,
         directory: path(&directory),
         home: path(&home),
+        home_files: signed_in.files,
         enclosure: EnclosurePlan {
             mounts,
             project: path(&root),
@@ -237,6 +255,11 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         from: None,
         notes,
     })
+}
+
+/// Files of PEM certificates by which servers are verified for this person.
+pub(crate) fn roots(host: &Host) -> Vec<Bytes> {
+    trust_stores::discover(host, &mut Vec::new()).roots
 }
 
 /// A name that no run has.

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cofferdam_core::Bytes;
+use cofferdam_core::Timestamp;
+use cofferdam_credentials::oauth::{Place, SignIn, SignInError, Tokens, known};
 use cofferdam_credentials::{FetchError, Surroundings, fetch};
 use cofferdam_evidence::Secrets;
-use cofferdam_policy::{Credential, CredentialSource, Layers};
+use cofferdam_policy::{Credential, CredentialSource, Layers, Places};
 use cofferdam_review::text::fit;
-use cofferdam_runtime::plan::Host;
+use cofferdam_runtime::keeper;
+use cofferdam_runtime::plan::{Host, sign_in_outside};
 use serde_json::{Value, json};
 
 use super::{Answer, policy};
@@ -57,20 +60,120 @@ pub fn credential(args: &CredentialArgs, _: Colour) -> Answer {
     // Part of a policy is nobody's policy.
     layers.policy(cofferdam_policy::Layer::default())?;
     let credentials = layers.credentials();
+    let sign_ins = known(&crate::host::sign_ins(&host))?;
     match &args.action {
-        Action::List { json: true } => output::json(&credentials.iter().map(facts).collect::<Vec<_>>())?,
-        Action::List { json: false } if credentials.is_empty() => {
+        Action::List { json } => return list(credentials, sign_ins, *json, &places, &host),
+        Action::Test { name, json } => match sign_ins.iter().find(|own| own.name == *name) {
+            // Policy's own replaces it.
+            Some(sign_in) if !credentials.iter().any(|own| own.name == *name) => test_sign_in(sign_in, *json, &host),
+            _ => test(credentials, name, *json, &host),
+        },
+    }
+}
+
+fn list(credentials: &[Credential], sign_ins: Vec<SignIn>, as_json: bool, places: &Places, host: &Host) -> Answer {
+    let mut signed_in = Vec::new();
+    for sign_in in sign_ins {
+        if credentials.iter().any(|own| own.name == sign_in.name) {
+            continue;
+        }
+        match tokens(&sign_in, host) {
+            Ok(Some(tokens)) => signed_in.push((sign_in, tokens.expires)),
+            Ok(None) => {}
+            Err(e) => output::remark(&format!("the sign-in {} cannot be used: {e}", sign_in.name)),
+        }
+    }
+    match as_json {
+        true => {
+            let own = credentials.iter().map(facts);
+            let others = signed_in.iter().map(|(sign_in, expires)| sign_in_facts(sign_in, *expires));
+            output::json(&own.chain(others).collect::<Vec<_>>())?;
+        }
+        false if credentials.is_empty() && signed_in.is_empty() => {
             let file = output::visible(places.person.as_os_str().as_encoded_bytes());
             output::remark(&format!("no credentials: a [[credential]] in {file} makes one"));
         }
-        Action::List { json: false } => output::print(listing(credentials, &places.project, &host))?,
-        Action::Test { name, json } => return test(credentials, name, *json, &host),
+        false => {
+            let mut table = rows(credentials, &places.project, host);
+            table.extend(signed_in.iter().map(|(sign_in, _)| sign_in_row(sign_in)));
+            output::print(output::table(&table))?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tokens of a sign-in, where somebody is signed in.
+fn tokens(sign_in: &SignIn, host: &Host) -> Result<Option<Tokens>, SignInError> {
+    let (file, _) = sign_in_outside(host, sign_in);
+    match Place::find(&file, None, &host.home) {
+        Ok(place) => Ok(Tokens::read(sign_in, &place.read()?)),
+        Err(SignInError::Nobody(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The hosts whose requests carry it.
+fn sign_in_hosts(sign_in: &SignIn) -> Vec<String> {
+    sign_in.uses.iter().map(|one| one.host.clone()).collect()
+}
+
+fn sign_in_row(sign_in: &SignIn) -> Vec<String> {
+    let row = [
+        sign_in.name.as_str(),
+        "sign-in",
+        &sign_in_hosts(sign_in).join(", "),
+        &format!("~/{}", sign_in.file),
+        "built-in",
+        &format!("{} is signed in outside", sign_in.agents.join(", ")),
+    ];
+    row.map(|cell| output::visible(cell.as_bytes())).to_vec()
+}
+
+fn sign_in_facts(sign_in: &SignIn, expires: Option<i64>) -> Value {
+    json!({
+        "name": sign_in.name,
+        "source": "sign-in",
+        "agents": sign_in.agents,
+        "hosts": sign_in_hosts(sign_in),
+        "inside": format!("~/{}", sign_in.file),
+        "expires": expires.map(moment),
+        "layer": "built-in",
+    })
+}
+
+/// A moment in milliseconds since 1970.
+fn moment(ms: i64) -> String {
+    Timestamp::from_parts(ms.div_euclid(1000), 0).to_string()
+}
+
+/// Keeps it good, as a run would.
+fn test_sign_in(sign_in: &SignIn, as_json: bool, host: &Host) -> Answer {
+    let name = &sign_in.name;
+    let kept = keeper::check(host, &crate::host::store(host), sign_in);
+    if as_json {
+        output::json(&match &kept {
+            Ok((refreshed, until)) => {
+                json!({ "name": name, "source": "sign-in", "works": true, "refreshed": refreshed, "until": until.map(moment) })
+            }
+            Err(why) => json!({ "name": name, "source": "sign-in", "works": false, "error": why }),
+        })?;
+        return Ok(if kept.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) });
+    }
+    let (refreshed, until) = kept.map_err(|why| {
+        let failure = Failure::new(format!("{name} does not work: {}", output::visible(why.as_bytes()))).code(1);
+        failure.next(format!("start {} outside, and sign in there", sign_in.agents.join(" or ")))
+    })?;
+    let until = until.map_or_else(String::new, |until| format!(", good until {}", moment(until)));
+    output::print(format!("{name} works{}{until}\n", if refreshed { ", refreshed" } else { "" }))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A table of them.
 pub fn listing(credentials: &[Credential], project: &Path, host: &Host) -> String {
+    output::table(&rows(credentials, project, host))
+}
+
+fn rows(credentials: &[Credential], project: &Path, host: &Host) -> Vec<Vec<String>> {
     let mut table = vec![["NAME", "SOURCE", "HOSTS", "INSIDE", "LAYER", "PURPOSE"].map(str::to_owned).to_vec()];
     for credential in credentials {
         let file = credential.id.file.as_deref().map(|file| policy::short(file, project, host)).unwrap_or_default();
@@ -83,7 +186,7 @@ pub fn listing(credentials: &[Credential], project: &Path, host: &Host) -> Strin
             fit(&output::visible(credential.purpose.as_bytes()), PURPOSE),
         ]);
     }
-    output::table(&table)
+    table
 }
 
 /// Its facts.

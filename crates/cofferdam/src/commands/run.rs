@@ -62,6 +62,7 @@ fn start(
         record_typing: !options.no_record_typing,
         tripwires: !options.no_tripwires,
         person_policy: crate::host::person_policy(host),
+        sign_ins: crate::host::sign_ins(host),
         allow: allowed(options)?,
         publish: options.publish.clone(),
         resolve: options.resolve,
@@ -76,6 +77,7 @@ fn start(
         // What is repeated is repeated offline.
         plan.network.rules.clear();
         plan.network.credentials.clear();
+        plan.home_files.clear();
     }
     if let Some(from) = &origin.from {
         let run = store.find(from, plan.project.as_path())?;

@@ -28,12 +28,12 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
     })
 }
 
-fn number(text: &str) -> io::Result<usize> {
+pub fn number(text: &str) -> io::Result<usize> {
     text.parse().map_err(io::Error::other)
 }
 
 /// Bytes of a word: `\r`, `\n`, `\0`, `\\` and `\xHH` stand for what they do in Rust.
-fn bytes(word: &str) -> io::Result<Vec<u8>> {
+pub fn bytes(word: &str) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = word.chars();
     while let Some(c) = rest.next() {
@@ -56,7 +56,7 @@ fn bytes(word: &str) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn connect(to: &str) -> io::Result<TcpStream> {
+pub fn connect(to: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in to.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -72,7 +72,7 @@ fn connect(to: &str) -> io::Result<TcpStream> {
 }
 
 /// Sends words on one connection, a moment between them; prints all that comes back.
-fn talk(to: &str, words: &[&str]) -> Loot {
+pub fn talk(to: &str, words: &[&str]) -> Loot {
     let mut stream = connect(to)?;
     for (n, word) in words.iter().enumerate() {
         if n > 0 {

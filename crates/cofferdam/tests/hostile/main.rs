@@ -14,6 +14,7 @@ mod gateway;
 mod life;
 mod memory;
 mod network;
+mod sockets;
 mod surface;
 
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         network::attack,
         gateway::attack,
         life::attack,
+        sockets::attack,
         surface::attack,
     ]
     .into_iter()

@@ -34,6 +34,10 @@ fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             stack.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             continue;
         }
+        // Sockets of the store, and what an overlay has in the place of a removed file, hold nothing.
+        if path.metadata().is_ok_and(|facts| !facts.is_file()) {
+            continue;
+        }
         let mut content = fs::read(&path).unwrap();
         if path.components().any(|part| part.as_os_str() == "blobs") {
             content = blobs(&path, &content);

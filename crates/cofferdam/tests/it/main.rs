@@ -8,7 +8,10 @@
 )]
 
 mod agents;
+#[path = "../../../cofferdam-credentials/src/oauth/fake.rs"]
+mod authority;
 mod behaviour;
+mod claims;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]
 mod corpus;
@@ -25,11 +28,13 @@ mod gateway;
 mod kernel;
 mod kills;
 mod lifetimes;
+mod look_ups;
 mod memory;
 mod model_server;
 mod models;
 mod network;
 mod network_attacks;
+mod network_sockets;
 mod policy;
 mod privileged;
 mod promote;
@@ -44,6 +49,7 @@ mod review_attacks;
 #[path = "../../../cofferdam-review/tests/it/session.rs"]
 #[allow(dead_code, reason = "the sessions of cofferdam-review's own tests")]
 mod session;
+mod sign_ins;
 mod store;
 mod support;
 mod terminal;

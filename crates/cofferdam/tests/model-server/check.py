@@ -63,7 +63,7 @@ class Case(unittest.TestCase):
             with open(self.recorded, encoding="utf-8") as file:
                 found = [json.loads(line) for line in file]
             if len(found) >= count:
-                return found
+                return sorted(found, key=lambda entry: entry["n"])
             time.sleep(0.02)
         self.fail(f"{count} entries were to be recorded")
 
@@ -154,6 +154,16 @@ class Answers(Case):
         self.assertEqual(done, last["output"])
         whole = json.loads(self.ask("/v1/responses", {**question, "stream": False})[1])
         self.assertEqual([json.loads(item["arguments"]) for item in whole["output"][2:]], ARGUMENTS)
+
+    def test_tools_of_codex(self):
+        self.serve(turns=[{"calls": [{"run": "ls"}]}], asides="aside")
+        tools = [{"type": "namespace", "name": "functions", "tools": [{"type": "custom", "name": "exec"}]}]
+        question = {"model": "m", "stream": True, "input": [{"type": "additional_tools", "tools": tools}]}
+        events = [event for _, event in sse(self.ask("/v1/responses", question)[1])]
+        text = "".join(event["delta"] for event in events if event["type"] == "response.custom_tool_call_input.delta")
+        self.assertEqual(text, 'text((await tools.exec_command({"cmd": "ls"})).output);')
+        self.assertEqual(events[-1]["response"]["output"][0]["input"], text)
+        self.assertEqual(self.entries(1)[0]["tools"], ["exec"])
 
     def test_chat(self):
         self.serve(turns=[TURN])

@@ -24,7 +24,11 @@ class Out:
             connection = self.handler.connection
             if not select.select([connection], [], [], left)[0]:
                 return
-            if not connection.recv(1, socket.MSG_PEEK):
+            try:
+                gone = not connection.recv(1, socket.MSG_PEEK)
+            except OSError as error:
+                raise Cancelled from error
+            if gone:
                 raise Cancelled
             # The client has sent its next request before this one was answered.
             time.sleep(max(0, end - time.monotonic()))

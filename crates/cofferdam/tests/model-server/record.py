@@ -1,4 +1,5 @@
-"""The record of what was asked and how each answer ended: JSON lines, written when the answer has ended."""
+"""The record of what was asked and how each answer ended: JSON lines, each written when its answer has ended, with `n`
+for the order in which they came."""
 import json
 import threading
 import time

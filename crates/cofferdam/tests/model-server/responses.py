@@ -16,18 +16,28 @@ def read(path, body):
     if path not in ("/v1/responses", "/responses"):
         return None
     asked = Asked(NAME, "answer", body.get("model", ""), bool(body.get("stream")), size=len(json.dumps(body)))
-    asked.tools = [tool.get("name") or tool.get("type") for tool in body.get("tools") or []]
+    asked.tools = names(body.get("tools") or [])
     asked.schema = ((body.get("text") or {}).get("format") or {}).get("schema")
     given = body.get("input")
     if isinstance(given, str):
         asked.prompts.append(given)
     for item in given if isinstance(given, list) else []:
+        if item.get("type") == "additional_tools":
+            asked.tools += names(item.get("tools", []))
         if item.get("role") == "user":
             asked.prompts += texts(item.get("content"), "input_text")
         if item.get("type") in ("function_call_output", "custom_tool_call_output"):
             output = item.get("output")
             asked.results.append("\n".join(texts(output)) or json.dumps(output))
     return asked
+
+
+def names(tools):
+    """The tools' names; those in namespaces too, by their own."""
+    found = []
+    for tool in tools:
+        found += names(tool["tools"]) if tool.get("type") == "namespace" else [tool.get("name") or tool.get("type")]
+    return found
 
 
 def items(turn):

@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 
 from schema import instance
 
-# The tool by which each agent runs a shell command, and what it is asked.
+# The tool by which each agent runs a shell command, and how it is asked: in JSON, or in a text (Codex has its models write
+# JavaScript that calls the tool inside).
 SHELLS = {
     "Bash": lambda command: {"command": command, "description": "A step of the script"},
     "bash": lambda command: {"command": command, "description": "A step of the script"},
@@ -35,6 +36,7 @@ SHELLS = {
     "exec_command": lambda command: {"cmd": command},
     "shell_command": lambda command: {"command": command},
     "shell": lambda command: {"command": ["bash", "-lc", command]},
+    "exec": lambda command: f"text((await tools.exec_command({json.dumps({'cmd': command})})).output);",
 }
 
 
@@ -131,9 +133,10 @@ class Script:
 def call(said, tools):
     """A call as this agent understands it."""
     if "run" in said:
-        # Of a model that it does not know Codex names no tools, and has them all the same.
+        # An agent that names no shell tool is taken for one of the least common denominator.
         name = next((name for name in SHELLS if name in tools), "exec_command")
-        return Call(name, SHELLS[name](said["run"]))
+        asked = SHELLS[name](said["run"])
+        return Call(name, {}, asked) if isinstance(asked, str) else Call(name, asked)
     return Call(said["tool"], said.get("arguments", {}), said.get("input"))
 
 

@@ -59,8 +59,9 @@ class Handler(BaseHTTPRequestHandler):
             entry["status"] = 200
             listing = gemini if "v1beta" in path else messages if self.headers.get("anthropic-version") else responses
             return out.whole(200, listing.models(names))
-        entry["status"] = 404
-        return out.whole(404, messages.failure(404, "not here"))
+        # Codex asks for a WebSocket first, and for this status it goes on without one at once.
+        entry["status"] = 426 if self.headers.get("upgrade") else 404
+        return out.whole(entry["status"], messages.failure(entry["status"], "not here"))
 
     def post(self, entry, out):
         """A question to the model."""

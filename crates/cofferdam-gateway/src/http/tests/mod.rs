@@ -5,6 +5,7 @@ mod differential;
 mod encrypted;
 mod plain;
 mod smuggling;
+mod whole;
 
 use std::io;
 use std::rc::Rc;

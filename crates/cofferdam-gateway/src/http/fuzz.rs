@@ -171,12 +171,13 @@ async fn http2(stream: TcpStream, into: Rc<RefCell<Heard>>) {
             let (head, body) = request.into_parts();
             let host = head.uri.authority().map(|authority| ("host".to_owned(), authority.as_str().into()));
             let fields = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
-            into.borrow_mut().requests.push(Received {
+            let received = Received {
                 method: head.method.to_string(),
                 target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
                 fields: host.into_iter().chain(fields).collect(),
                 body: body.collect().await?.to_bytes().to_vec(),
-            });
+            };
+            into.borrow_mut().requests.push(received);
             Ok::<_, hyper::Error>(hyper::Response::new(Empty::<bytes::Bytes>::new()))
         }
     });

@@ -38,12 +38,15 @@ pub struct Unsent {
     pub id: RuleId,
 }
 
+/// A text too short for blocks.
+type Short = (Box<[u8]>, Place);
+
 /// What is looked for.
 #[derive(Debug, Default)]
 pub struct NeverSend {
     files: Vec<(String, RuleId)>,
     blocks: HashMap<[u8; BLOCK], Place>,
-    short: HashMap<[u8; VALUE], Vec<(Box<[u8]>, Place)>>,
+    short: HashMap<[u8; VALUE], Vec<Short>>,
     begins: Begins,
 }
 

@@ -37,7 +37,7 @@ pub(super) fn passes(host: &str, head: &request::Parts) -> Result<(), Refusal> {
         false => host == *known,
     };
     let bedrock = host.starts_with("bedrock-runtime") && host.contains(".amazonaws.com");
-    if !bedrock && !PLACES.iter().any(|known| place(&known)) {
+    if !bedrock && !PLACES.iter().any(place) {
         return Ok(());
     }
     let path = head.uri.path();

@@ -211,10 +211,10 @@ pub(crate) fn read(whole: bool, frame: &Frame<'_>, told: &mut Told) {
     let more = || event.delta.and_then(text).unwrap_or_default();
     match &*event.kind.0 {
         "response.output_text.delta" | "response.refusal.delta" => told.text(&more()),
-        "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-            if told.has_call(event.output_index) {
-                told.arguments(event.output_index, &more());
-            }
+        "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta"
+            if told.has_call(event.output_index) =>
+        {
+            told.arguments(event.output_index, &more());
         }
         kind if kind.starts_with("response.reasoning") => told.begun = true,
         "response.output_item.added" | "response.output_item.done" => {

@@ -183,21 +183,31 @@ fn layer(lower: &Path, upper: &Path, work: &Path) -> Result<(), StoreError> {
     utimensat(CWD, upper, &times, AtFlags::empty()).map_err(|e| doing("preparing", upper)(e.into()))
 }
 
-/// Makes the persistent home where it is missing.
+/// Makes the persistent home where it is missing. Two runs that begin at once both make one, and the first that has it whole is
+/// the home.
 fn make_home(home: &Path) -> Result<(), StoreError> {
-    if !home.is_dir() {
-        private_directory(home)?;
-        for (place, directory) in hidden_places() {
-            let at = home.join(place);
-            if let Some(parent) = at.parent() {
-                private_directory(parent)?;
-            }
-            let made = if directory { std::fs::create_dir(&at) } else { std::fs::write(&at, b"") };
-            made.and_then(|()| std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o0)))
-                .map_err(doing("preparing", &at))?;
-        }
+    if home.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    let mut name = home.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(name);
+    // What a process of this number left that was killed here.
+    crate::removal::remove_tree(&new).map_err(doing("removing", &new))?;
+    private_directory(&new)?;
+    for (place, directory) in hidden_places() {
+        let at = new.join(place);
+        if let Some(parent) = at.parent() {
+            private_directory(parent)?;
+        }
+        let made = if directory { std::fs::create_dir(&at) } else { std::fs::write(&at, b"") };
+        made.and_then(|()| std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o0)))
+            .map_err(doing("preparing", &at))?;
+    }
+    match std::fs::rename(&new, home) {
+        Err(_) if home.is_dir() => crate::removal::remove_tree(&new).map(|_| ()).map_err(doing("removing", &new)),
+        other => other.map_err(doing("preparing", home)),
+    }
 }
 
 /// The layers of the home, the one that takes the writes first and the home last: the home alone where it is this run's `own`.

@@ -118,9 +118,8 @@ pub fn log(args: &LogArgs, colour: Colour) -> Answer {
     // The pager is started first: afterwards this process may start nothing any more.
     let paged = terminal && !args.no_pager && !args.follow && args.proof.is_none() && !args.json;
     let mut pager = Pager::start(&host, paged)?;
-    let below =
-        args.exposure.iter().flatten().map(|word| super::relative_to(run.record.project.as_path(), &host, word));
-    let below = below.last().transpose()?;
+    let word = args.exposure.as_ref().and_then(Option::as_ref);
+    let below = word.map(|word| super::relative_to(run.record.project.as_path(), &host, word)).transpose()?;
     // The agent's transcripts lie in its home.
     let home = store.home_directory(run.record.project.as_path(), &run.record.agent);
     let home = (args.transcript || args.claims).then_some(home).filter(|home| home.is_dir());

@@ -3,6 +3,10 @@
 //! records it ([`interceptor`]).
 
 pub mod asked;
+pub mod budget;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

@@ -119,9 +119,8 @@ mod tests {
 
     #[test]
     fn queries() {
-        let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01".to_vec();
-        let extended =
-            b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\x01a\x07example\0\0\x1c\0\x01\0\0\x29\x10\0\0\0\0\0\0\0".to_vec();
+        let query = include_bytes!("../../../fuzz/seeds/dns/a").to_vec();
+        let extended = include_bytes!("../../../fuzz/seeds/dns/aaaa-extended").to_vec();
         rounds(1, 20_000, &[query, extended], dns);
     }
 
@@ -143,10 +142,10 @@ mod tests {
     #[test]
     fn packets() {
         let seeds = [
-            br#"{"Ask":{"id":1,"what":"x"}}"#.to_vec(),
-            br#"{"Failed":{"why":"x"}}"#.to_vec(),
-            br#"{"Record":{"owner":7,"kept":{"sent":false,"received":false},"what":{"kind":"net.lookup","data":{"name":"a.example","allowed":true}}}}"#.to_vec(),
-            br#"{"Opened":{"owner":null,"connect":{"connection":1,"host":"a","port":1,"mediation":"http","sent":0,"received":0,"milliseconds":0}}}"#.to_vec(),
+            include_bytes!("../../../fuzz/seeds/wire/ask").to_vec(),
+            include_bytes!("../../../fuzz/seeds/wire/failed").to_vec(),
+            include_bytes!("../../../fuzz/seeds/wire/record").to_vec(),
+            include_bytes!("../../../fuzz/seeds/wire/opened").to_vec(),
         ];
         for seed in &seeds {
             serde_json::from_slice::<Say>(seed).unwrap();

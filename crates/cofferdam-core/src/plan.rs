@@ -98,6 +98,9 @@ pub struct NetworkPlan {
     /// The credentials that requests may carry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<PlannedCredential>,
+    /// What policy says of models, where it says something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<PlannedModels>,
     /// What a known agent tries to reach and does not need, as rules: denied like anything else, and not told one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quiet: Vec<serde_json::Value>,
@@ -111,6 +114,15 @@ pub struct NetworkPlan {
     /// made of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+}
+
+/// Rules and budgets for the models that a run asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedModels {
+    /// What the layers of policy say, as `cofferdam-policy` writes it.
+    pub policy: serde_json::Value,
+    /// The directory of the ledger in the store.
+    pub ledger: Bytes,
 }
 
 /// A credential of a run. It holds no value: that is fetched when a request needs it.

@@ -56,6 +56,15 @@ impl Handle {
         })
     }
 
+    /// Says something that needs no answer. Must be called within the gateway.
+    pub fn tell(&self, what: String) {
+        let asked = self.ask(what);
+        tokio::task::spawn_local(async move {
+            // Whoever says it goes on in any case.
+            let _ = asked.await;
+        });
+    }
+
     /// The monitor's answer; one that nobody waits for is dropped.
     pub(crate) fn answered(&self, id: u64, value: Answer) {
         if let Some(sender) = self.open.waiting.borrow_mut().remove(&id) {

@@ -14,7 +14,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING};
 use http::{HeaderValue, request};
 
 use crate::answer::Awaiting;
-use crate::judge::{Judge, Ruling};
+use crate::judge::{Judge, Permit, Ruling};
 use crate::prices::Prices;
 use crate::seen::Seen;
 use crate::turns::persons;
@@ -30,8 +30,8 @@ const MOST: usize = 40 << 20;
 /// Most bytes of a turn, and of what a model was told of a call, that are kept.
 const TURN: usize = 64 << 10;
 const RESULT: usize = 1 << 20;
-/// Most bytes of all names of tools in an event.
-const NAMES: usize = 6 << 10;
+/// Most bytes of a list of names in an event, as JSON: with two of them it fits into a packet to the monitor.
+const NAMES: usize = 24 << 10;
 /// Most tools of protocols without ids whose calls wait for their results.
 const UNNAMED: usize = 1024;
 /// Fewest bytes of a text by which a turn is known as what a model wrote itself.
@@ -101,7 +101,10 @@ impl Interceptor for Models {
             Some(route) => {
                 Verdict::Whole(Box::new(Reading { shared: Rc::clone(&self.0), target: target.clone(), route }))
             }
-            None => Verdict::Pass(None),
+            None => match self.0.judge.unread(target, head) {
+                Ok(()) => Verdict::Pass(None),
+                Err(refusal) => Verdict::Refuse(refusal),
+            },
         };
         Box::pin(std::future::ready(verdict))
     }
@@ -139,7 +142,8 @@ impl Reading {
         let began = Instant::now();
         let Request { head, body, sent, records } = request;
         let plain = decoded(head, &body)?;
-        let Some(text) = text_of(&plain)? else { return Ok(UNCHANGED) };
+        let unread = |head| self.shared.judge.unread(&self.target, head).map(|()| UNCHANGED);
+        let Some(text) = text_of(&plain)? else { return unread(head) };
         let Ok(object) = Object::parse(text) else {
             return Err(Refusal::new("malformed", "the body of a request to a model is no JSON object"));
         };
@@ -147,7 +151,7 @@ impl Reading {
             return Err(Refusal::new("ambiguous", format!("{name} stands twice in the request to a model")));
         }
         let heard = wire::hear(&self.route, &object).map_err(|why| Refusal::new("ambiguous", why))?;
-        let Some(heard) = heard else { return Ok(UNCHANGED) };
+        let Some(heard) = heard else { return unread(head) };
         let asked = Asked {
             provider: provider(&self.route, &self.target.host),
             protocol: self.route.protocol,
@@ -159,9 +163,16 @@ impl Reading {
         };
         let Ruling { model, without, permit } = self.shared.judge.judge(&self.target, &asked).await?;
         let model = model.filter(|model| *model != asked.model);
-        let pieces = self.changed(head, &plain, text, &heard, model.as_deref(), &without)?;
+        let pieces = match self.changed(head, &plain, text, &heard, model.as_deref(), &without) {
+            Ok(pieces) => pieces,
+            Err(refusal) => {
+                never_left(permit);
+                return Err(refusal);
+            }
+        };
         let number = self.record(&*records, &asked, model.clone(), &heard, &without, sent);
         if let Err(why) = records.settled().await {
+            never_left(permit);
             return Ok(Onward::Fail(format!("it cannot be recorded: {why}")));
         }
         // So that its answer can be read while it passes.
@@ -267,6 +278,13 @@ impl Reading {
     }
 }
 
+/// What a request was promised that does not leave.
+fn never_left(permit: Option<Box<dyn Permit>>) {
+    if let Some(permit) = permit {
+        permit.settle(None);
+    }
+}
+
 /// As much of a text as is kept.
 fn kept(text: &str, most: usize) -> Bytes {
     Bytes::copy_from_slice(&text.as_bytes()[..text.floor_char_boundary(most)])
@@ -277,7 +295,8 @@ fn names<'n>(all: impl Iterator<Item = &'n str>) -> Vec<String> {
     let (mut fit, mut room, mut more) = (Vec::new(), NAMES, 0u64);
     for name in all {
         let name = cut(name, NAME);
-        match room.checked_sub(name.len() + 4) {
+        let length = serde_json::Value::from(&*name).to_string().len() + 1;
+        match room.checked_sub(length) {
             Some(left) if more == 0 => {
                 room = left;
                 fit.push(name);
@@ -329,3 +348,6 @@ fn text_of(body: &Bytes) -> Result<Option<&str>, Refusal> {
         Err(_) => Err(Refusal::new("malformed", "the body of a request to a model is no UTF-8")),
     }
 }
+
+#[cfg(test)]
+mod tests;

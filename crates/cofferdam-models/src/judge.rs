@@ -12,6 +12,15 @@ pub trait Judge {
     /// # Errors
     /// The refusal that the agent is shown, in its protocol's form.
     fn judge<'a>(&'a self, target: &'a Target, asked: &'a Asked) -> Waiting<'a, Result<Ruling, Refusal>>;
+
+    /// Whether a request may go out that could not be read as one to a model.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn unread(&self, target: &Target, head: &http::request::Parts) -> Result<(), Refusal> {
+        let _ = (target, head);
+        Ok(())
+    }
 }
 
 /// What becomes of a request that may go out.

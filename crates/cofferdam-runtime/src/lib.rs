@@ -9,6 +9,7 @@ pub mod from;
 pub mod gateway;
 mod home_files;
 pub mod keeper;
+pub mod ledger;
 pub mod listing;
 pub mod monitor;
 pub mod plan;

@@ -52,6 +52,8 @@ enum Command {
     Discard(commands::discard::DiscardArgs),
     /// Say which run, command and prompt the lines of a file came from
     Blame(commands::blame::BlameArgs),
+    /// Say what is used of the budgets for models
+    Budget(commands::budget::BudgetArgs),
     /// Say what runs cost and were refused
     Stats(commands::stats::StatsArgs),
     /// Look after the index of all runs that coffer log --search uses
@@ -108,6 +110,12 @@ pub struct Options {
     /// host.cofferdam:PORT is this machine; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", requires = "purposes")]
     pub allow: Vec<String>,
+    /// Ask these models only: a name, with * for anything in it; policy narrows it further
+    #[arg(long, value_name = "MODEL")]
+    pub model_allow: Vec<String>,
+    /// Use no more than this of models: 5usd, 2000000tokens, 500requests, also 5usd/day, /month or /project
+    #[arg(long, value_name = "AMOUNT")]
+    pub budget: Vec<String>,
     /// What the host is allowed for, in a few words: one for each --allow in their order, or one for all
     #[arg(id = "purposes", long = "purpose", value_name = "TEXT", requires = "allow")]
     pub purposes: Vec<String>,
@@ -205,6 +213,7 @@ pub fn main(early: Early) -> ExitCode {
         Command::Undo(args) => commands::undo::undo(&args),
         Command::Discard(args) => commands::discard::discard(&args),
         Command::Blame(args) => commands::blame::blame(&args, cli.color),
+        Command::Budget(args) => commands::budget::budget(&args),
         Command::Stats(args) => commands::stats::stats(&args),
         Command::Index(args) => commands::index::index(&args),
         Command::Verify(args) => commands::verify::verify(&args, cli.color),

@@ -12,7 +12,7 @@ mod run;
 
 use std::process::ExitCode;
 
-use cofferdam_runtime::{broker, gateway, keeper};
+use cofferdam_runtime::{broker, gateway, keeper, ledger};
 
 fn main() -> ExitCode {
     let name = cofferdam_sys::argv::arguments().next();
@@ -22,6 +22,9 @@ fn main() -> ExitCode {
     if name.is_some_and(|name| name.to_bytes() == broker::NAME.as_bytes()) {
         let status = host::home().map_or(1, |home| broker::main(std::env::vars_os(), home));
         cofferdam_sys::exec::exit_now(status);
+    }
+    if name.is_some_and(|name| name.to_bytes() == ledger::NAME.as_bytes()) {
+        cofferdam_sys::exec::exit_now(ledger::main());
     }
     if name.is_some_and(|name| name.to_bytes() == keeper::NAME.as_bytes()) {
         cofferdam_sys::exec::exit_now(keeper::main());

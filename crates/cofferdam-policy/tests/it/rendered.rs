@@ -117,7 +117,7 @@ error[unknown-key]: unknown key `limits` in a policy file
 24 | [limits]
    |  ^^^^^^ not known to this version of coffer
    |
-   = help: known are `version`, `network`, `packages`, `credential`, `tripwires`
+   = help: known are `version`, `network`, `packages`, `models`, `credential`, `tripwires`
 
 "#;
 

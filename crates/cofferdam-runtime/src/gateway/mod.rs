@@ -1,11 +1,15 @@
 //! The gateway's process: who it is before it serves, and which interceptors it has.
 
+mod counter;
 mod guard;
 mod prices;
 pub(crate) mod shapes;
+mod unsent;
 mod values;
+mod wanted;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use cofferdam_core::plan::PlannedCredential;
 use cofferdam_credentials::oauth::Grant;
@@ -13,13 +17,17 @@ use cofferdam_credentials::{Injector, Planned};
 use cofferdam_enclosure::{Channel, Received, read_large};
 use cofferdam_evidence::{Secrets, Striker};
 use cofferdam_exchange::Interceptor;
-use cofferdam_gateway::{Authority, Before, Say, Settings, Sockets};
-use cofferdam_models::{Everything, Models, Prices};
+use cofferdam_gateway::{Authority, Before, Handle, Say, Settings, Sockets};
+use cofferdam_models::budget::judge::Rules;
+use cofferdam_models::budget::never_send::{NeverSend, Unsent};
+use cofferdam_models::{Models, Prices};
+use cofferdam_policy::models::ModelPolicy;
 use cofferdam_policy::{Credential, Rule};
 use guard::Guard;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use values::Values;
+pub(crate) use wanted::Wanted;
 
 use crate::prepare::Prepared;
 
@@ -37,6 +45,10 @@ pub(crate) struct Birth {
     pub(crate) credentials: Vec<PlannedCredential>,
     /// What models cost.
     pub(crate) prices: Prices,
+    /// Which of them may be asked, and for how much.
+    pub(crate) models: ModelPolicy,
+    /// What is not sent to them.
+    pub(crate) unsent: Vec<Unsent>,
 }
 
 impl Birth {
@@ -44,7 +56,8 @@ impl Birth {
     /// were added since, and what earlier gateways gave out.
     ///
     /// # Errors
-    /// Where the plan holds what is no rule, or the person's table of prices does not read, in words.
+    /// Where the plan holds what is no rule, or the person's table of prices or files that are not sent cannot be read, in
+    /// words.
     pub(crate) fn of(
         run: &Prepared,
         secrets: &Secrets,
@@ -72,7 +85,14 @@ impl Birth {
         run.decoys.add_to(&mut known).map_err(|e| format!("the contents of decoys cannot be known: {e}"))?;
         known.join(secrets.without(given));
         let credentials = plan.network.credentials.clone();
-        Ok(Birth { settings, secrets: known, credentials, prices: prices::prices()? })
+        let models = match &plan.network.models {
+            Some(models) => {
+                ModelPolicy::deserialize(&models.policy).map_err(|e| format!("the plan's [models]: {e}"))?
+            }
+            None => ModelPolicy::default(),
+        };
+        let unsent = unsent::unsent(&models, plan.project.as_path())?;
+        Ok(Birth { settings, secrets: known, credentials, prices: prices::prices()?, models, unsent })
     }
 }
 
@@ -105,12 +125,14 @@ fn serve(birth: Birth, sockets: Sockets, channel: &Channel) -> Result<(), String
     let known = Striker::new(&birth.secrets).map_err(|e| e.to_string())?;
     let credentials: Result<Vec<Planned>, String> = birth.credentials.into_iter().map(planned).collect();
     let credentials = credentials?;
-    let (secrets, prices) = (birth.secrets, birth.prices);
-    let interceptors = |handle| -> Result<Vec<Box<dyn Interceptor>>, String> {
+    let (secrets, prices, models) = (birth.secrets, birth.prices, birth.models);
+    let never = NeverSend::new(&birth.unsent);
+    let interceptors = |handle: Handle| -> Result<Vec<Box<dyn Interceptor>>, String> {
         // The guard first: it sees what the program sent, and the values that it knows stand in none of that.
         let mut all: Vec<Box<dyn Interceptor>> = vec![Box::new(Guard::new(known.clone()))];
         // Before credentials are written into requests: it sees none.
-        all.push(Box::new(Models::new(Box::new(Everything), prices)));
+        let rules = Rules::new(models, prices.clone(), never, Rc::new(counter::Asks(handle.clone())));
+        all.push(Box::new(Models::new(Box::new(rules), prices)));
         if !credentials.is_empty() {
             all.push(Box::new(Injector::new(credentials, Box::new(Values::new(handle, secrets, known)))?));
         }

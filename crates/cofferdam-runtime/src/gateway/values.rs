@@ -11,6 +11,7 @@ use cofferdam_exchange::Waiting;
 use cofferdam_gateway::Handle;
 use zeroize::Zeroizing;
 
+use super::wanted::Wanted;
 use crate::broker::{Given, Question};
 
 /// Fetches values, and lets the guard know them: but in their own fields, which are written after it has looked, they are
@@ -31,11 +32,11 @@ impl Values {
 impl Fetch for Values {
     fn fetch(&self, name: &str, not: Option<Digest>) -> Waiting<'static, Result<Fetched, String>> {
         let name = name.to_owned();
-        let question = serde_json::to_string(&Question { credential: name.clone(), not });
+        let question = Wanted::Credential(Question { credential: name.clone(), not }).words();
         let asked = question.map(|question| self.handle.ask(question));
         let (secrets, known) = (Rc::clone(&self.secrets), self.known.clone());
         Box::pin(async move {
-            let answer = Zeroizing::new(asked.map_err(|e| e.to_string())?.await?.0);
+            let answer = Zeroizing::new(asked?.await?.0);
             // What a parser says of it may quote it.
             let given: Given = serde_json::from_slice(&answer).map_err(|_| "the monitor's answer does not read")?;
             let (value, until) = (Zeroizing::new(given.value.0), given.until);

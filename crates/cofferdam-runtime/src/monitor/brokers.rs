@@ -85,10 +85,13 @@ impl Brokers {
     }
 
     /// The gateway asks for a credential; the answer, where there is one at once.
-    pub(super) fn ask(&mut self, id: u64, what: &str, recorder: &mut impl Book) -> Result<Option<Answer>, RecordError> {
-        let Ok(Question { credential: name, not }) = serde_json::from_str(what) else {
-            return Ok(Some((id, Err("that is no question".to_owned()))));
-        };
+    pub(super) fn ask(
+        &mut self,
+        id: u64,
+        what: Question,
+        recorder: &mut impl Book,
+    ) -> Result<Option<Answer>, RecordError> {
+        let Question { credential: name, not } = what;
         let Some(credential) = self.credentials.iter().position(|own| own.credential.name == name) else {
             return Ok(Some((id, Err("this run has no such credential".to_owned()))));
         };

@@ -4,6 +4,7 @@
 
 mod book;
 mod brokers;
+mod budgets;
 mod cast;
 mod commands;
 mod completeness;
@@ -51,6 +52,7 @@ use crate::protocol::{Ask, Tell};
 use crate::split::Link;
 use crate::store::Store;
 use brokers::Brokers;
+use budgets::Budgets;
 use commands::{Commands, ProcessWatch, is_readable};
 use control::{Control, answer};
 use outlet::Outlet;
@@ -298,7 +300,8 @@ impl Monitor {
         }
         self.run.plan.notes.extend(outlet::shortfall(&network));
         let (brokers, quiet) = (Brokers::new(&self.run)?, &self.run.plan.network.quiet);
-        self.outlet = Some(Outlet::new(network.sort(fds), self.authority.clone(), brokers, quiet));
+        let (authority, budgets) = (self.authority.clone(), Budgets::new(&self.run.plan)?);
+        self.outlet = Some(Outlet::new(network.sort(fds), authority, brokers, budgets, quiet));
         Ok(())
     }
 

@@ -18,20 +18,21 @@ use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use bodies::{content, keep};
+use bodies::keep;
 use models::Models;
 
 use super::book::Book;
 use super::brokers::Brokers;
+use super::budgets::Budgets;
 use super::listening::Listening;
 use super::published::Published;
 use super::record::{RecordError, Recorder};
 use super::timespec;
 use super::traffic::Traffic;
 use crate::control::Reply;
-use crate::gateway::{Birth, Cover, NAME};
+use crate::gateway::{Birth, Cover, NAME, Wanted};
 use crate::prepare::Prepared;
-use crate::protocol::{INPUT_KEPT, NetworkSummary};
+use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
@@ -74,6 +75,7 @@ pub(super) struct Outlet {
     /// Why there is no gateway any more.
     failed: Option<String>,
     brokers: Brokers,
+    budgets: Budgets,
     models: Models,
     traffic: Traffic,
 }
@@ -84,6 +86,7 @@ impl Outlet {
         sockets: Option<NetworkSockets>,
         authority: Authority,
         brokers: Brokers,
+        budgets: Budgets,
         quiet: &[serde_json::Value],
     ) -> Outlet {
         let (tcp, udp, diag, listeners) =
@@ -103,6 +106,7 @@ impl Outlet {
             listening: Listening::new(listeners),
             failed: None,
             brokers,
+            budgets,
             models: Models::default(),
             traffic: Traffic::new(quiet),
         }
@@ -120,6 +124,7 @@ impl Outlet {
             }
         };
         all.extend(self.brokers.interests());
+        all.extend(self.budgets.interest());
         all
     }
 
@@ -140,7 +145,11 @@ impl Outlet {
             Some(_) => 1,
             None => (self.cover.tcp + self.cover.udp).min(self.sockets.len()) + self.published.listeners().count(),
         };
-        let (own, brokers) = ready.split_at(own.min(ready.len()));
+        let (own, others) = ready.split_at(own.min(ready.len()));
+        let (brokers, keeper) = others.split_at(self.brokers.interests().count().min(others.len()));
+        for (id, value) in self.budgets.turn(keeper.first().copied().unwrap_or(PollFlags::empty()), recorder)? {
+            self.answer(id, value, recorder)?;
+        }
         for (id, value) in self.brokers.turn(brokers, recorder)? {
             self.answer(id, value, recorder)?;
         }
@@ -264,13 +273,7 @@ impl Outlet {
                             _ => None,
                         };
                         let cause = cause.or_else(|| owner.and_then(&owner_of));
-                        let Some(keeps) = keep(kept, files, recorder)? else {
-                            return self.lost(recorder, NO_MEMORY);
-                        };
-                        if !self.models.take(*what, keeps.text, cause, recorder)? {
-                            return self.lost(recorder, UNKNOWABLE);
-                        }
-                        return Ok(());
+                        return self.of_model(*what, kept, files, cause, recorder);
                     }
                     _ => return self.lost(recorder, UNKNOWABLE),
                 };
@@ -278,15 +281,7 @@ impl Outlet {
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
-            Say::Turn { request, bytes } => {
-                let Some(file) = files.into_iter().next() else { return self.lost(recorder, UNKNOWABLE) };
-                let Some(mut content) = content(file, INPUT_KEPT)? else { return self.lost(recorder, NO_MEMORY) };
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut content, &mut text).map_err(RecordError::recording)?;
-                if !self.models.turn(request, bytes, &text, recorder)? {
-                    return self.lost(recorder, UNKNOWABLE);
-                }
-            }
+            Say::Turn { request, bytes } => self.turn_of_person(request, bytes, files, recorder)?,
             Say::Reached { number } => {
                 if !self.published.reached(number) {
                     return self.lost(recorder, UNKNOWABLE);
@@ -302,7 +297,12 @@ impl Outlet {
                 self.record_unpublished(ended, recorder)?;
             }
             Say::Ask { id, what } => {
-                if let Some((id, value)) = self.brokers.ask(id, &what, recorder)? {
+                let answer = match serde_json::from_str::<Wanted>(&what) {
+                    Ok(Wanted::Credential(question)) => self.brokers.ask(id, question, recorder)?,
+                    Ok(Wanted::Budget(ask)) => self.budgets.ask(id, ask),
+                    Err(_) => return self.lost(recorder, "the gateway asked for what nobody knows"),
+                };
+                if let Some((id, value)) = answer {
                     self.answer(id, value, recorder)?;
                 }
             }
@@ -355,6 +355,7 @@ impl Outlet {
         let ended = self.published.lost();
         self.record_unpublished(ended, recorder)?;
         self.brokers.forget();
+        self.budgets.forget();
         self.models.lost(why, recorder)?;
         let mut open: Vec<(Option<u64>, NetConnect)> = self.open.drain().map(|(_, open)| open).collect();
         open.sort_by_key(|(_, connect)| connect.connection);
@@ -376,6 +377,7 @@ impl Outlet {
         self.brokers.end();
         self.published.end_all(UnpublishedBy::RunEnd);
         self.end_gateway(recorder, owner)?;
+        self.budgets.end();
         let ended = self.published.finish();
         self.record_unpublished(ended, recorder)
     }
@@ -411,7 +413,7 @@ impl Outlet {
     /// What the person is to know.
     pub(super) fn notes(&self) -> Vec<String> {
         let failed = self.failed.iter().map(|why| format!("nothing could leave: {why}"));
-        failed.chain(self.brokers.notes().iter().cloned()).collect()
+        failed.chain(self.brokers.notes().iter().chain(self.budgets.notes()).cloned()).collect()
     }
 }
 

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use cofferdam_core::plan::{Access, EnclosurePlan, Mount, NetworkPlan, RunPlan, Stdio};
 use cofferdam_core::{Bytes, Publish, RunId, Timestamp};
 use cofferdam_credentials::oauth::SignInsError;
-use cofferdam_policy::Layer;
 use cofferdam_policy::layers::LayersError;
+use cofferdam_policy::{Layer, ModelRules};
 
 pub use credentials::credential_names;
 pub use policy::{allowed_hosts, resolving, trust_store};
@@ -91,6 +91,8 @@ pub struct Request {
     pub sign_ins: PathBuf,
     /// The rules of the command line.
     pub allow: Layer,
+    /// What the command line says of models.
+    pub models: ModelRules,
     /// Ports that are to be published.
     pub publish: Vec<Publish>,
     /// Whether it may read from the registries that policy names.
@@ -160,7 +162,8 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
     let directory = store.run_directory(&run);
     let home = store.home_directory(&root, &agent);
     let mut notes = Vec::new();
-    let (mut rules, mut credentials, tripwires) = policy::rules(host, &root, store, request, &mut notes)?;
+    let policy::Policy { mut rules, mut credentials, models, tripwires } =
+        policy::rules(host, &root, store, request, &mut notes)?;
     let mut made = match &known {
         Some(known) => Some(known.make(host, &request.argv, &request.env, &credentials, request.unattended)?),
         None => None,
@@ -245,6 +248,7 @@ pub fn resolve(host: &Host, store: &Store, request: &Request) -> Result<RunPlan,
         network: NetworkPlan {
             rules,
             credentials,
+            models,
             quiet,
             roots: stores.roots,
             publish: request.publish.clone(),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::plan::NetworkPlan;
+use cofferdam_core::plan::{NetworkPlan, PlannedModels};
+use cofferdam_models::budget::ledger::DIRECTORY;
 use cofferdam_policy::{Credential, Layers, Places, Rule, TrustStore};
 use serde::Deserialize;
 
@@ -16,8 +17,19 @@ pub fn trust_store(store: &Store) -> TrustStore {
     TrustStore::at(store.root().join("trust"))
 }
 
-/// The rules that apply to a run in a project, in the order in which they are asked, the person's credentials, and whether
-/// policy has tripwires.
+/// What policy says for a run.
+pub(super) struct Policy {
+    /// The rules, in the order in which they are asked.
+    pub(super) rules: Vec<Rule>,
+    /// The person's credentials.
+    pub(super) credentials: Vec<Credential>,
+    /// What holds for models.
+    pub(super) models: Option<PlannedModels>,
+    /// Whether there are tripwires.
+    pub(super) tripwires: bool,
+}
+
+/// What applies to a run in a project.
 ///
 /// # Errors
 /// Where a file that counts cannot be read or has errors; where it is to resolve and policy names no registries.
@@ -27,7 +39,7 @@ pub(super) fn rules(
     store: &Store,
     request: &Request,
     notes: &mut Vec<String>,
-) -> Result<(Vec<Rule>, Vec<Credential>, bool), PlanError> {
+) -> Result<Policy, PlanError> {
     let (person, project) = (request.person_policy.clone(), project.to_owned());
     let layers = Layers::read(&Places { person, project, trust: trust_store(store) })?;
     notes.extend(layers.left_out());
@@ -35,7 +47,20 @@ pub(super) fn rules(
     if request.resolve {
         asked.rules.extend(resolving(host, &layers, notes)?);
     }
-    Ok((layers.policy(asked)?.rules().to_vec(), layers.credentials().to_vec(), layers.tripwires()))
+    let models = layers.models(request.models.clone())?;
+    let models = match models.is_empty() {
+        true => None,
+        false => Some(PlannedModels {
+            policy: serde_json::to_value(models).map_err(PlanError::Rule)?,
+            ledger: store.root().join(DIRECTORY).into(),
+        }),
+    };
+    Ok(Policy {
+        rules: layers.policy(asked)?.rules().to_vec(),
+        credentials: layers.credentials().to_vec(),
+        models,
+        tripwires: layers.tripwires(),
+    })
 }
 
 /// The rules by which a run that resolves reaches registries.

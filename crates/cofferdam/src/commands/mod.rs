@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod allow;
 pub mod blame;
+pub mod budget;
 pub mod credential;
 pub mod diff;
 pub mod discard;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cofferdam_core::event::{EndReason, NetUnpublished, RunEnded};
 use cofferdam_core::plan::{Purpose, RunPlan};
 use cofferdam_core::{Bytes, Timestamp};
-use cofferdam_policy::option::command_line;
+use cofferdam_policy::option::{command_line, models};
 use cofferdam_policy::{Ecosystem, Layer, Layers, Places, Policy};
 use cofferdam_runtime::from::go_on_from;
 use cofferdam_runtime::plan::{
@@ -64,6 +64,8 @@ fn start(
         person_policy: crate::host::person_policy(host),
         sign_ins: crate::host::sign_ins(host),
         allow: allowed(options)?,
+        models: models(options.model_allow.iter().map(String::as_str), options.budget.iter().map(String::as_str))
+            .map_err(Failure::new)?,
         publish: options.publish.clone(),
         resolve: options.resolve,
         agents: crate::host::agents(host),

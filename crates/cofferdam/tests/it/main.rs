@@ -11,6 +11,7 @@ mod agents;
 #[path = "../../../cofferdam-credentials/src/oauth/fake.rs"]
 mod authority;
 mod behaviour;
+mod budgets;
 mod claims;
 mod clients;
 #[path = "../../../cofferdam-evidence/tests/it/corpus.rs"]

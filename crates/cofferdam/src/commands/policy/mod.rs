@@ -55,16 +55,16 @@ pub fn policy(args: &PolicyArgs, colour: Colour) -> Answer {
 }
 
 /// What is read to show and to decide.
-struct Read {
-    host: Host,
-    places: Places,
-    layers: Layers,
-    policy: Policy,
+pub(super) struct Read {
+    pub(super) host: Host,
+    pub(super) places: Places,
+    pub(super) layers: Layers,
+    pub(super) policy: Policy,
 }
 
 /// Reads the layers of the current project, and makes a policy of those that count; of a run that resolves where that is
 /// asked for.
-fn read(resolve: bool) -> Result<Read, Failure> {
+pub(super) fn read(resolve: bool) -> Result<Read, Failure> {
     read_where(|_| resolve)
 }
 
@@ -95,7 +95,7 @@ pub(super) fn places(host: &Host) -> Result<Places, Failure> {
 }
 
 /// Says in a line why the project's layer contributes nothing, where it does not.
-fn say_left_out(layers: &Layers) {
+pub(super) fn say_left_out(layers: &Layers) {
     if let Some(line) = layers.left_out() {
         output::complain(&line);
     }

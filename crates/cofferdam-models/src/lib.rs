@@ -3,13 +3,10 @@
 //! records it ([`interceptor`]).
 
 pub mod asked;
-<<<<<<< HEAD
 pub mod budget;
-=======
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
->>>>>>> i6-wire
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

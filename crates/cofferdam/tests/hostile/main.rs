@@ -11,6 +11,7 @@ mod disk;
 mod exec;
 mod files;
 mod gateway;
+mod http2;
 mod life;
 mod memory;
 mod network;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         outside::attack,
         owners::attack,
         gateway::attack,
+        http2::attack,
         life::attack,
         sockets::attack,
         surface::attack,

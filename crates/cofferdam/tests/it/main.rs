@@ -27,6 +27,7 @@ mod file_changes;
 mod files;
 mod gateway;
 mod hellos;
+mod http2_floods;
 mod kernel;
 mod kills;
 mod lifetimes;

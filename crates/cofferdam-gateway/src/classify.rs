@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cofferdam_core::Timestamp;
-use cofferdam_core::event::Mediation;
 use cofferdam_policy::rule::Tls;
 use cofferdam_policy::{Decision, Reason, Request, Scheme};
 use tokio::net::TcpStream;
@@ -65,7 +64,7 @@ pub(crate) async fn serve(
     let raw = tcp.rule.filter(|_| tcp.allowed);
     if let Some(rule) = raw.filter(|rule| rule.scheme == Some(Scheme::Tcp)) {
         seat.is_served();
-        return relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await;
+        return relay::serve(gateway, stream, &place, &connection, rule, None).await;
     }
     let requests = may_request(&https) || may_request(&policy.decide(&asked(Scheme::Http)));
     let patience = match raw {
@@ -80,9 +79,7 @@ pub(crate) async fn serve(
     }
     match (said, raw) {
         (Ok(Ok(Spoken::Http)), _) => http::serve(Rc::clone(gateway) as _, stream, place, connection, seat).await,
-        (Ok(Ok(_)) | Err(_), Some(rule)) => {
-            relay::serve(gateway, stream, &place, &connection, rule, Mediation::Relay, &[]).await
-        }
+        (Ok(Ok(_)) | Err(_), Some(rule)) => relay::serve(gateway, stream, &place, &connection, rule, None).await,
         // It was connected ahead of a need that never came.
         (Err(_), None) if requests => Ok(()),
         (Ok(Ok(_)), None) if requests => refuse::not_http(gateway, stream, &place, &connection).await,

@@ -74,8 +74,9 @@ pub use crate::http::fuzz::request;
 mod tests {
     use super::*;
 
-    /// Mutations of these seeds, and bytes of nobody.
+    /// Mutations of these seeds, the seeds as they are, and bytes of nobody.
     fn rounds(seed: u64, count: usize, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
+        seeds.iter().for_each(|seed| target(seed));
         let mut random = fastrand::Rng::with_seed(seed);
         for round in 0..count {
             let mut bytes = seeds[round % seeds.len()].clone();
@@ -155,13 +156,18 @@ mod tests {
 
     #[test]
     fn requests() {
-        let seeds = [
-            b"GET /ok/x?q HTTP/1.1\r\nHost: b.example\r\n\r\n".to_vec(),
-            b"GET http://b.example/ok/y HTTP/1.1\r\nHost: b.example\r\nX: 1\r\n\r\nGET /no HTTP/1.1\r\nHost: b.example\r\n\r\n".to_vec(),
-            b"GET /ok/x HTTP/1.1\r\nHost: b.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec(),
-            b"GET /ok/x HTTP/1.1\r\nHost: b.example\r\nContent-Length: 3\r\n\r\nabc".to_vec(),
-            b"GET /ok/%41/a;b HTTP/1.0\r\nHost: b.example:80\r\nConnection: keep-alive, x\r\nX: y\r\n\r\n".to_vec(),
-        ];
+        let seeds: Vec<_> = [
+            &include_bytes!("../../../fuzz/seeds/request/plain")[..],
+            include_bytes!("../../../fuzz/seeds/request/absolute-and-pipelined"),
+            include_bytes!("../../../fuzz/seeds/request/chunked"),
+            include_bytes!("../../../fuzz/seeds/request/length"),
+            include_bytes!("../../../fuzz/seeds/request/both-framings"),
+            include_bytes!("../../../fuzz/seeds/request/upgrade"),
+            include_bytes!("../../../fuzz/seeds/request/http-1.0"),
+            include_bytes!("../../../fuzz/seeds/request/http2"),
+        ]
+        .map(<[u8]>::to_vec)
+        .into();
         rounds(4, 1_000, &seeds, request);
     }
 }

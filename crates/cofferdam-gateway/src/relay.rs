@@ -10,29 +10,30 @@ use cofferdam_core::event::{EventKind, Mediation, NetConnect, RuleRef};
 use cofferdam_policy::Rule;
 use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{SpliceFlags, splice};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::lanes;
+use crate::passthrough::{self, Begun, Retried};
 use crate::pipes::{Pipe, Pipes};
 use crate::{Connection, Gateway, Place, refuse};
 
 /// Turns of one direction before others get one.
 const TURNS: u32 = 16;
 
-/// Passes on the bytes of a connection that a rule allows; `first` are those of the program's that were read already.
+/// Passes on the bytes of a connection that a rule allows; where TLS passes through, it has begun already.
 ///
 /// # Errors
 /// Where the monitor is gone.
 pub(crate) async fn serve(
     gateway: &Gateway,
-    stream: TcpStream,
+    mut stream: TcpStream,
     place: &Place,
     connection: &Connection,
     rule: &Rule,
-    mediation: Mediation,
-    first: &[u8],
+    begun: Option<Begun>,
 ) -> io::Result<()> {
+    let mediation = if begun.is_some() { Mediation::Passthrough } else { Mediation::Relay };
     let mut connect = record_of(place, connection, rule, mediation);
     // No evidence, no connection.
     gateway.opened(connection, connect.clone()).await?;
@@ -40,16 +41,29 @@ pub(crate) async fn serve(
         Ok(mut outgoing) => {
             connect.address = Some(outgoing.address.to_string());
             let counts = Counts::default();
-            let result = match outgoing.stream.write_all(first).await {
-                Ok(()) => both(stream, outgoing.stream, &gateway.pipes, &counts).await,
-                Err(e) => {
+            let begun = match begun {
+                Some(begun) => passthrough::begin(&mut stream, &mut outgoing.stream, &place.host, begun, &counts).await,
+                None => Ok(Retried::No),
+            };
+            let error = match begun {
+                Ok(Retried::Otherwise(why)) => {
+                    refuse::reset(outgoing.stream);
+                    let refusal = passthrough::mismatch(place, rule, &why);
+                    refuse::refuse(gateway, stream, place, connection, "https", refusal).await?;
+                    Some(why)
+                }
+                Ok(Retried::No | Retried::Same) => {
+                    let result = both(stream, outgoing.stream, &gateway.pipes, &counts).await;
+                    result.err().map(|error| error.to_string())
+                }
+                Err(error) => {
                     refuse::reset(stream);
                     refuse::reset(outgoing.stream);
-                    Err(e)
+                    Some(error.to_string())
                 }
             };
-            (connect.sent, connect.received) = (counts.sent.get() + first.len() as u64, counts.received.get());
-            connect.error = result.err().map(|error| error.to_string());
+            (connect.sent, connect.received) = (counts.sent.get(), counts.received.get());
+            connect.error = error;
         }
         Err(error) => {
             connect.error = Some(error.to_string());

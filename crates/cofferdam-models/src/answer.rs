@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use cofferdam_core::event::{Cost, EventKind, ModelResponse, Protocol, ToolCall, Usage};
+use cofferdam_core::event::{Cost, EventKind, ModelResponse, ToolCall, Usage};
 use cofferdam_exchange::{Awaits, Filter, Records, Refusal};
 use http::response;
 
@@ -20,7 +20,7 @@ pub(crate) struct Awaiting(Option<Pending>);
 /// What is known of a request.
 struct Pending {
     shared: Rc<Shared>,
-    protocol: Protocol,
+    route: Route,
     number: u64,
     /// The model that it went to.
     model: String,
@@ -39,15 +39,15 @@ impl Awaiting {
         permit: Option<Box<dyn Permit>>,
         began: Instant,
     ) -> Awaiting {
-        let protocol = route.protocol;
-        Awaiting(Some(Pending { shared, protocol, number, model, records, permit, began }))
+        let route = route.clone();
+        Awaiting(Some(Pending { shared, route, number, model, records, permit, began }))
     }
 }
 
 impl Awaits for Awaiting {
     fn answer(mut self: Box<Self>, head: &mut response::Parts) -> Option<Box<dyn Filter>> {
         let pending = self.0.take()?;
-        let reader = Reader::new(pending.protocol, head, &pending.shared.pool);
+        let reader = Reader::new(&pending.route, head, &pending.shared.pool);
         let status = head.status.as_u16();
         Some(Box::new(Answering(Some(Passing { pending, reader, status, first: None }))))
     }
@@ -129,7 +129,7 @@ impl Passing {
     fn over(self, all: bool) {
         let Passing { mut pending, reader, status, first } = self;
         let streamed = reader.is_streamed();
-        let Some(mut told) = reader.end() else { return pending.without("it could not be read") };
+        let Some(mut told) = reader.end(all) else { return pending.without("it could not be read") };
         if !told.over && !all {
             told.failed("the answer broke off");
         } else if !told.over && streamed && told.error.is_none() {

@@ -30,8 +30,8 @@ const MOST: usize = 40 << 20;
 /// Most bytes of a turn, and of what a model was told of a call, that are kept.
 const TURN: usize = 64 << 10;
 const RESULT: usize = 1 << 20;
-/// Most bytes of all names of tools in an event.
-const NAMES: usize = 6 << 10;
+/// Most bytes of a list of names in an event, as JSON: with two of them it fits into a packet to the monitor.
+const NAMES: usize = 24 << 10;
 /// Most tools of protocols without ids whose calls wait for their results.
 const UNNAMED: usize = 1024;
 /// Fewest bytes of a text by which a turn is known as what a model wrote itself.
@@ -295,7 +295,8 @@ fn names<'n>(all: impl Iterator<Item = &'n str>) -> Vec<String> {
     let (mut fit, mut room, mut more) = (Vec::new(), NAMES, 0u64);
     for name in all {
         let name = cut(name, NAME);
-        match room.checked_sub(name.len() + 4) {
+        let length = serde_json::Value::from(&*name).to_string().len() + 1;
+        match room.checked_sub(length) {
             Some(left) if more == 0 => {
                 room = left;
                 fit.push(name);
@@ -347,3 +348,6 @@ fn text_of(body: &Bytes) -> Result<Option<&str>, Refusal> {
         Err(_) => Err(Refusal::new("malformed", "the body of a request to a model is no UTF-8")),
     }
 }
+
+#[cfg(test)]
+mod tests;

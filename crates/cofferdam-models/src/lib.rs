@@ -4,6 +4,9 @@
 
 pub mod asked;
 pub mod budget;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod interceptor;
 pub mod judge;
 pub mod prices;

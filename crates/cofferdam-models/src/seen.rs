@@ -44,11 +44,9 @@ impl Seen {
         self.keys.hash_one(text)
     }
 
-    /// Of a message. Marks where a provider is to cache move from message to message, and count for nothing.
+    /// Of a message. Marks where a provider is to cache move from message to message, and count for nothing; nor does it
+    /// whether a text stands alone or as the one block that such a mark needs.
     pub(crate) fn of_message(&self, message: &RawValue) -> u64 {
-        if memchr::memmem::find(message.get().as_bytes(), b"\"cache").is_none() {
-            return self.of(message.get());
-        }
         let mut hasher = self.keys.build_hasher();
         match Object::parse(message.get()) {
             Ok(object) => members(&object, &mut hasher, true),
@@ -62,6 +60,12 @@ impl Seen {
 fn members(object: &Object<'_>, hasher: &mut impl Hasher, outer: bool) {
     for (name, value) in object.0.iter().filter(|(name, _)| name != "cache_control") {
         name.hash(hasher);
+        if outer && name == "content" && value.get().starts_with('"') {
+            for part in ["type", "\"text\"", "text", value.get()] {
+                part.hash(hasher);
+            }
+            continue;
+        }
         if !outer || name != "content" || !value.get().starts_with('[') {
             value.get().hash(hasher);
             continue;
@@ -96,7 +100,11 @@ mod tests {
         };
         let one = with(r#","cache_control":{"type":"ephemeral"}"#);
         assert_eq!(one, with(r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#));
+        assert_eq!(one, with(""));
         assert_ne!(one, with(r#","cached":1"#));
+        let alone = seen.of_message(raw(r#"{"role":"user","content":"a"}"#));
+        let marked = r#"{"role":"user","content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}]}"#;
+        assert_eq!(alone, seen.of_message(raw(marked)));
         assert_ne!(one, seen.of_message(raw(r#"{"role":"user","content":"a"}"#)));
     }
 

@@ -12,6 +12,12 @@ pub struct Heads {
     store: Option<BlobStore>,
 }
 
+impl From<BlobStore> for Heads {
+    fn from(store: BlobStore) -> Heads {
+        Heads { store: Some(store) }
+    }
+}
+
 impl Heads {
     /// The blobs of an evidence directory.
     ///

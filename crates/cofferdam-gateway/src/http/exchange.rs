@@ -138,7 +138,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(refusal) = self.refused.take() {
-            self.session.denied(&self.asked.method, &self.asked.path, &refusal);
+            self.session.denied(&self.asked.method, &self.asked.path, &refusal, None);
         }
         let (status, response, answered) = match self.answer.take() {
             Some((status, fields, after)) => (Some(status.as_u16()), fields, Some(after)),

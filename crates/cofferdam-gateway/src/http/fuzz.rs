@@ -7,11 +7,13 @@ use std::rc::Rc;
 
 use cofferdam_policy::NormalPath;
 use cofferdam_policy::host::{Host, split_port};
+use http_body_util::{BodyExt, Empty};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
 
 use super::fake::{Fake, listener, open, run};
+use super::limits::LocalExecutor;
 
 /// A request as a server that takes nothing but the strictest form reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +134,10 @@ pub(crate) fn strict(listener: TcpListener) -> Rc<RefCell<Heard>> {
             let into = Rc::clone(&into);
             tokio::task::spawn_local(async move {
                 let (mut bytes, mut piece) = (Vec::new(), [0; 65_536]);
+                // No method of HTTP/1 begins so (RFC 9113, section 3.4).
+                if matches!(stream.peek(&mut piece).await, Ok(4..)) && piece.starts_with(b"PRI ") {
+                    return http2(stream, into).await;
+                }
                 loop {
                     match read(&bytes) {
                         Err(why) => {
@@ -155,6 +161,28 @@ pub(crate) fn strict(listener: TcpListener) -> Rc<RefCell<Heard>> {
         }
     });
     heard
+}
+
+/// Serves HTTP/2 by hyper, which reads as strictly as we would.
+async fn http2(stream: TcpStream, into: Rc<RefCell<Heard>>) {
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let into = Rc::clone(&into);
+        async move {
+            let (head, body) = request.into_parts();
+            let host = head.uri.authority().map(|authority| ("host".to_owned(), authority.as_str().into()));
+            let fields = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+            into.borrow_mut().requests.push(Received {
+                method: head.method.to_string(),
+                target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+                fields: host.into_iter().chain(fields).collect(),
+                body: body.collect().await?.to_bytes().to_vec(),
+            });
+            Ok::<_, hyper::Error>(hyper::Response::new(Empty::<bytes::Bytes>::new()))
+        }
+    });
+    let stream = hyper_util::rt::TokioIo::new(stream);
+    // How the connection ends is the gateway's to say.
+    drop(hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(stream, service).await);
 }
 
 /// Checks what a server received against the rule of `b.example` (GET, `/ok/**`).

@@ -253,14 +253,14 @@ impl Out<'_> {
 
     fn refused(&self, refusal: &Refusal) -> Response<Reply> {
         self.exchange.failed(format!("refused: {}", refusal.detail));
-        self.session.denied(self.about.method.as_str(), &self.about.path, refusal);
+        self.session.denied(self.about.method.as_str(), &self.about.path, refusal, None);
         refusal::refused(self.about.of(), self.about.manner, refusal)
     }
 
     /// Refuses it with an answer that its program understands.
     fn refused_with(&self, refusal: &Refusal, answer: Answer) -> Response<Reply> {
         self.exchange.failed(format!("refused: {}", refusal.detail));
-        self.session.denied(self.about.method.as_str(), &self.about.path, refusal);
+        self.session.denied(self.about.method.as_str(), &self.about.path, refusal, None);
         let mut response = Response::from_parts(answer.head, Reply::Own(Full::new(answer.body)));
         response.headers_mut().insert("x-cofferdam", HeaderValue::from_static("denied"));
         response

@@ -75,7 +75,7 @@ pub(crate) async fn answer(
             Astray::Method(_) => "method",
         };
         let refusal = Refusal::new(word, astray.to_string());
-        session.denied(about.method.as_str(), &about.path, &refusal);
+        session.denied(about.method.as_str(), &about.path, &refusal, Some(permit));
         leave(&head, body);
         return Ok(match astray {
             Astray::Malformed(_) => refusal::malformed(about.of(), &refusal.detail),
@@ -90,7 +90,7 @@ pub(crate) async fn answer(
     let rule = match decide(&session, &policy, &head) {
         Ok(rule) => rule,
         Err(refusal) => {
-            session.denied(about.method.as_str(), &about.path, &refusal);
+            session.denied(about.method.as_str(), &about.path, &refusal, Some(permit));
             leave(&head, body);
             return Ok(refusal::refused(about.of(), about.manner, &refusal));
         }

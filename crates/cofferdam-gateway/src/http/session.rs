@@ -122,8 +122,9 @@ impl Session {
         self.noted.borrow_mut().error.get_or_insert(error.into());
     }
 
-    /// A request on it is refused.
-    pub(crate) fn denied(&self, method: &str, path: &str, refusal: &Refusal) {
+    /// A request on it is refused. Its permit, where no exchange holds it, returns when that is recorded: a program that is
+    /// refused faster than that waits.
+    pub(crate) fn denied(&self, method: &str, path: &str, refusal: &Refusal, permit: Option<OwnedSemaphorePermit>) {
         self.noted.borrow_mut().denied = true;
         let denied = NetDenied {
             host: self.place.host.clone(),
@@ -137,13 +138,17 @@ impl Session {
             allow: refusal.allow.clone(),
             connection: Some(self.connection.number),
         };
-        self.note(EventKind::NetDenied(denied));
+        self.event(EventKind::NetDenied(denied), permit);
     }
 
     /// Queues an event that a request on it causes.
     pub(crate) fn note(&self, what: EventKind) {
-        let what = Box::new(what);
-        self.record(Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what }, Vec::new(), None);
+        self.event(what, None);
+    }
+
+    fn event(&self, what: EventKind, permit: Option<OwnedSemaphorePermit>) {
+        let say = Say::Record { owner: self.connection.owner, kept: crate::Kept::default(), what: Box::new(what) };
+        self.record(say, Vec::new(), permit);
     }
 
     /// Queues something to say.

@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
+use std::{fs, io};
 
 use cofferdam_exchange::Waiting;
 use tokio::sync::OnceCell;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const POSITIVE: Duration = Duration::from_secs(30);
 /// How long a failure is.
 const NEGATIVE: Duration = Duration::from_secs(2);
+/// Names that need no name server.
+const HOSTS: &str = "/etc/hosts";
 /// Most names.
 const NAMES: usize = 1024;
 
@@ -29,8 +31,23 @@ pub(super) struct System;
 
 impl Lookup for System {
     fn lookup<'a>(&'a self, name: &'a str) -> Waiting<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+        let mut name = name.to_owned();
+        let ask = move || {
+            // Absolute, lest the host's search list make of it another name, which no rule is about. `/etc/hosts` is looked
+            // at first, and knows names without the dot only.
+            if !fs::read_to_string(HOSTS).is_ok_and(|text| is_in(&text, &name)) {
+                name.push('.');
+            }
+            Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+        };
+        Box::pin(async { tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)? })
     }
+}
+
+/// Whether a file of hosts (`hosts(5)`) has a name.
+fn is_in(text: &str, name: &str) -> bool {
+    let entries = text.lines().filter_map(|line| line.split('#').next());
+    entries.flat_map(|line| line.split_whitespace().skip(1)).any(|known| known.eq_ignore_ascii_case(name))
 }
 
 type Answer = Result<Vec<IpAddr>, String>;
@@ -112,6 +129,16 @@ mod tests {
     fn cache() -> (Cache, Rc<Cell<u32>>) {
         let count = Rc::new(Cell::new(0));
         (Cache::new(Counting(Rc::clone(&count))), count)
+    }
+
+    #[test]
+    fn names_of_a_file_of_hosts() {
+        let text = "# a.example\n127.0.0.1 localhost\n10.0.0.1\tB.example b # c.example\n";
+        for (name, found) in
+            [("a.example", false), ("b.example", true), ("b", true), ("c.example", false), ("10.0.0.1", false)]
+        {
+            assert_eq!(is_in(text, name), found, "{name}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

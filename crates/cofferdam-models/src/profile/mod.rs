@@ -137,6 +137,9 @@ pub struct Configuration {
     /// Keys that stay outside, `a.b` within a table.
     #[serde(default)]
     pub drop: Vec<String>,
+    /// Keys (`a.b` within a table) whose names sound like a secret's and that hold none: of these the values alone are looked at.
+    #[serde(default)]
+    pub plain: Vec<String>,
     /// What is set in it besides. `{NAME}` in a text is a variable inside, `{NAME:-20}` its last 20 characters; a text whose
     /// variable is not there is left out.
     #[serde(default)]

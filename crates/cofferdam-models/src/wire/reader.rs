@@ -12,6 +12,7 @@ use http::response;
 use super::frames::Framing;
 use super::held::Pool;
 use super::json::{List, Object};
+use super::route::Route;
 use super::told::Told;
 
 /// Most bytes of an error that is not in its protocol's form.
@@ -38,11 +39,12 @@ struct Cut {
 struct Shared(Rc<RefCell<Cut>>);
 
 impl Reader {
-    /// Of the answer with this head.
-    pub(crate) fn new(protocol: Protocol, head: &response::Parts, pool: &Pool) -> Reader {
+    /// Of the answer with this head to a request of this route.
+    pub(crate) fn new(route: &Route, head: &response::Parts, pool: &Pool) -> Reader {
         let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let failed = !head.status.is_success();
-        let array = protocol == Protocol::GeminiGenerateContent && !failed;
+        let protocol = route.protocol;
+        let array = protocol == Protocol::GeminiGenerateContent && route.stream == Some(true) && !failed;
         let framing = Framing::of(kind, array, pool);
         let cut = Rc::new(RefCell::new(Cut { protocol, failed, framing, told: Told::new(pool) }));
         let mut encodings = head.headers.get_all(CONTENT_ENCODING).iter();
@@ -76,13 +78,15 @@ impl Reader {
         !self.cut.borrow().framing.is_whole()
     }
 
-    /// The body is over, or broke off: what the answer says.
-    pub(crate) fn end(self) -> Option<Told> {
+    /// The body is over, or broke off before `all` of it came: what the answer says.
+    pub(crate) fn end(self, all: bool) -> Option<Told> {
         drop(self.decoding);
         let mut cut = Rc::into_inner(self.cut)?.into_inner();
         match self.unread {
             Some(why) => cut.told.failed(&why),
-            None => cut.end(),
+            None if all => cut.end(),
+            // A part of a message says nothing.
+            None => {}
         }
         Some(cut.told)
     }

@@ -23,6 +23,8 @@ const MOST: usize = 100_000;
 const OPEN: usize = 256;
 /// Most execs that no call is known for yet, and most bytes of their texts.
 const RECENT: usize = 256;
+/// Most changes of files, and most results, that no call is known for yet.
+const WITHOUT_CALL: usize = 64;
 /// Most commands and most files named of a call.
 const NAMED: usize = 8;
 const FILES: usize = 32;
@@ -49,6 +51,10 @@ pub(crate) struct Linker {
     open: VecDeque<Open>,
     edits: VecDeque<Waiting>,
     recent: VecDeque<Exec>,
+    /// The last changes that no call is known for: the gateway may tell of their call after them.
+    early: VecDeque<(u64, Timestamp, FileChanged)>,
+    /// The last results that no call is known for.
+    orphans: VecDeque<(u64, Timestamp, ToolResult)>,
     /// Changes by commands: the change, the command.
     by_commands: Vec<(Changed, u64)>,
 }
@@ -181,10 +187,25 @@ impl Linker {
         let open = Open { at, id: call.id.clone(), texts };
         // An agent that is quick begins before the gateway has told.
         let early = Timestamp(time.0.saturating_sub(EARLY));
+        let changes: Vec<_> = self.early.iter().filter(|(_, time, _)| *time >= early).cloned().collect();
+        for (seq, _, change) in changes {
+            if self.by_content(seq, &change).is_some() {
+                self.early.retain(|(known, ..)| *known != seq);
+            }
+        }
         let found = self.recent.iter().position(|exec| exec.time >= early && how(&open, &exec.texts).is_some());
         self.open.push_back(open);
         if let Some(exec) = found.and_then(|found| self.recent.remove(found)) {
             self.exec_of(exec);
+        }
+        let is_of = |(_, time, result): &(u64, Timestamp, ToolResult)| {
+            result.id == call.id && result.request > call.request && *time >= early
+        };
+        if let Some(found) = self.orphans.iter().position(is_of)
+            && let Some((seq, time, result)) = self.orphans.remove(found)
+            && let Some(open) = self.open.pop_back()
+        {
+            self.answered(&open, seq, time, &result);
         }
     }
 
@@ -228,7 +249,19 @@ impl Linker {
     fn result(&mut self, seq: u64, time: Timestamp, cause: Option<u64>, result: &ToolResult) {
         let by_cause = |open: &Open| Some(self.calls[open.at].seq) == cause;
         let found = self.open.iter().position(by_cause).or_else(|| self.open.iter().position(|o| o.id == result.id));
-        let Some(open) = found.and_then(|found| self.open.remove(found)) else { return };
+        match found.and_then(|found| self.open.remove(found)) {
+            Some(open) => self.answered(&open, seq, time, result),
+            // An agent that is quick tells it before the gateway has told of the call.
+            None => {
+                if self.orphans.len() == WITHOUT_CALL {
+                    self.orphans.pop_front();
+                }
+                self.orphans.push_back((seq, time, result.clone()));
+            }
+        }
+    }
+
+    fn answered(&mut self, open: &Open, seq: u64, time: Timestamp, result: &ToolResult) {
         let told = Told {
             seq,
             time,
@@ -268,28 +301,24 @@ impl Linker {
 
     /// Takes a change of a file; `command`: the command of the story that is named for it. Whether a call that edits files
     /// is known for it.
-    pub(crate) fn changed(&mut self, seq: u64, change: &FileChanged, command: Option<u64>) -> Option<usize> {
-        let at = |how, ambiguous| Changed { seq, path: change.path.clone(), letter: letter(change), how, ambiguous };
-        let named: Vec<usize> = (0..self.edits.len()).filter(|n| self.edits[*n].path == change.path).collect();
-        let version = if named.is_empty() { None } else { self.version(change) };
-        let holds = |n: &usize| self.edits[*n].is_in(change, version.as_deref());
-        let by_content: Vec<usize> = named.iter().copied().filter(holds).collect();
-        if !by_content.is_empty() {
-            let calls: Vec<usize> = by_content.iter().map(|n| self.edits[*n].at).collect();
-            for call in &calls {
-                self.wrote(*call, at(How::Content, calls.len() > 1));
-            }
-            for n in by_content.into_iter().rev() {
-                self.edits.remove(n);
-            }
-            return calls.last().copied();
+    pub(crate) fn changed(
+        &mut self,
+        (seq, time): (u64, Timestamp),
+        change: &FileChanged,
+        command: Option<u64>,
+    ) -> Option<usize> {
+        if let Some(call) = self.by_content(seq, change) {
+            return Some(call);
         }
+        let at = |how, ambiguous| changed_by(seq, change, how, ambiguous);
         if let Some(command) = command {
             if self.by_commands.len() < BY_COMMANDS {
                 self.by_commands.push((at(How::Argv, false), command));
             }
+            self.not_yet(seq, time, change);
             return None;
         }
+        let named: Vec<usize> = (0..self.edits.len()).filter(|n| self.edits[*n].path == change.path).collect();
         if let Some(last) = named.last() {
             let call = self.edits[*last].at;
             self.wrote(call, at(How::Path, named.len() > 1));
@@ -297,9 +326,35 @@ impl Linker {
         }
         let open: Vec<usize> =
             self.open.iter().map(|open| open.at).filter(|at| may_write(self.calls[*at].kind)).collect();
-        let call = open.first().copied()?;
+        let Some(call) = open.first().copied() else {
+            self.not_yet(seq, time, change);
+            return None;
+        };
         self.wrote(call, at(How::Window, open.len() > 1));
         Some(call)
+    }
+
+    fn not_yet(&mut self, seq: u64, time: Timestamp, change: &FileChanged) {
+        if self.early.len() == WITHOUT_CALL {
+            self.early.pop_front();
+        }
+        self.early.push_back((seq, time, change.clone()));
+    }
+
+    /// A change after which a file holds what calls were to put into it.
+    fn by_content(&mut self, seq: u64, change: &FileChanged) -> Option<usize> {
+        let named: Vec<usize> = (0..self.edits.len()).filter(|n| self.edits[*n].path == change.path).collect();
+        let version = if named.is_empty() { None } else { self.version(change) };
+        let holds = |n: &usize| self.edits[*n].is_in(change, version.as_deref());
+        let hits: Vec<usize> = named.into_iter().filter(holds).collect();
+        let calls: Vec<usize> = hits.iter().map(|n| self.edits[*n].at).collect();
+        for call in &calls {
+            self.wrote(*call, changed_by(seq, change, How::Content, calls.len() > 1));
+        }
+        for n in hits.into_iter().rev() {
+            self.edits.remove(n);
+        }
+        calls.last().copied()
     }
 
     fn version(&self, change: &FileChanged) -> Option<Vec<u8>> {
@@ -346,6 +401,10 @@ impl Waiting {
         };
         whole || part().unwrap_or(false)
     }
+}
+
+fn changed_by(seq: u64, change: &FileChanged, how: How, ambiguous: bool) -> Changed {
+    Changed { seq, path: change.path.clone(), letter: letter(change), how, ambiguous }
 }
 
 /// Whether a call may start processes; what only names files does not.

@@ -8,6 +8,8 @@ use cofferdam_core::event::{BlobRef, Event, EventKind, RunAgent, RunEnded, RunSt
 use cofferdam_evidence::{BlobStore, Commitment, Error, Events, Options, Report, SignedBy, State, VerifierKey, verify};
 
 use super::{ExportError, Result};
+use crate::Heads;
+use crate::story::{Collector, Story};
 
 /// Evidence that was verified when it was opened. What came into the log later is not seen.
 #[derive(Debug)]
@@ -139,6 +141,15 @@ impl Record {
             each(lines.raw(), event?)?;
         }
         Ok(())
+    }
+
+    /// The story of those events.
+    pub(super) fn story(&self) -> Result<Story> {
+        let mut collector = Collector::new(Heads::from(BlobStore::open(&self.directory)?));
+        for event in self.events()? {
+            collector.push(event?);
+        }
+        Ok(collector.finish())
     }
 
     fn lines(&self) -> Result<Events> {

@@ -358,7 +358,7 @@ impl Collector {
         let owner = by.map(|by| self.owner(Some(by)));
         let command = if self.is_command(owner) { owner } else { None };
         let named = command.and_then(|owner| self.at(owner)).map(|command| command.seq);
-        if self.causes.changed(seq, change, named).is_some() {
+        if self.causes.changed((seq, time), change, named).is_some() {
             return Place::Top;
         }
         if let Some(command) = command.and_then(|owner| self.at(owner)) {

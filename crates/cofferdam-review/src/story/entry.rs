@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cofferdam_core::event::{BlobRef, Event, ExitSource, ProcessExec, PromptSource, Stream};
+use cofferdam_core::event::{BlobRef, Event, ExitSource, ProcessExec, PromptSource, Stream, StreamKind};
 use cofferdam_core::{Bytes, Timestamp};
 
 use super::traffic::Traffic;
@@ -123,6 +123,8 @@ pub struct Command {
     pub asks: bool,
     /// How it ended; absent where it runs, or where that is not in the log.
     pub end: Option<Ending>,
+    /// What it prints goes where it is recorded: a pipe, a socket or a file.
+    pub captured: bool,
     /// What it printed; at most four streams.
     pub outputs: Vec<Output>,
     /// What it changed.
@@ -149,6 +151,9 @@ impl Command {
             name: shown.name,
             reads: shown.reads,
             asks: shown.asks,
+            captured: exec.streams[1..]
+                .iter()
+                .any(|stream| matches!(stream, StreamKind::Pipe | StreamKind::Socket | StreamKind::File)),
             ..Command::default()
         }
     }

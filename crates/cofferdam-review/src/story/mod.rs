@@ -30,6 +30,7 @@ pub use collect::{Collector, Place};
 pub use entry::{Below, Change, Changes, Command, Ending, Entry, Files, Output, Remark, Said, Tests};
 pub(crate) use lines::tests;
 pub use lines::{clock, outcome, signal_name};
+pub(crate) use model::{asked, in_words, otherwise};
 pub use render::{Layout, Theme};
 pub use totals::Totals;
 pub use traffic::Traffic;

@@ -27,8 +27,16 @@ pub(super) fn main(call: &Call, line: &mut Line) {
     }
 }
 
+/// The same where there is one line for all of it, and whether it is bad.
+pub(crate) fn in_words(call: &Call) -> (String, bool) {
+    let mut line = Line::default();
+    main(call, &mut line);
+    let changed = if call.changed.is_empty() { String::new() } else { format!(" · {}", changed(call)) };
+    (format!("{} · {}{changed}", line.text, line.facts), line.style == Style::Bad)
+}
+
 /// What is said below a command that a model asked for where it was told otherwise.
-pub(super) fn otherwise(call: &Call) -> Vec<String> {
+pub(crate) fn otherwise(call: &Call) -> Vec<String> {
     let (Some(at), Some(Comparison::Differs { told, printed })) = (&call.told, &call.printed) else {
         return Vec::new();
     };
@@ -38,7 +46,7 @@ pub(super) fn otherwise(call: &Call) -> Vec<String> {
 }
 
 /// What else is said below a command that a model asked for.
-pub(super) fn asked(call: &Call) -> String {
+pub(crate) fn asked(call: &Call) -> String {
     let ran = call.ran.first();
     let how = ran.map_or(How::Window, |ran| ran.how);
     // What is known by the arguments is known.

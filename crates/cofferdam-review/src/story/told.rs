@@ -94,6 +94,9 @@ fn compared(call: &Call, ran: &[&Command], heads: &Heads) -> Option<Comparison> 
         return unknown("other calls could be meant as well");
     }
     let outputs = || command.outputs.iter().filter(|output| output.stream != Stream::Terminal);
+    if !command.captured && outputs().next().is_none() {
+        return unknown("what it printed is not recorded");
+    }
     let own = outputs().any(|output| output.own);
     let mut printed = Printed { code: command.end.and_then(|end| end.code), ..Printed::default() };
     for output in outputs().filter(|output| output.own == own) {

@@ -196,7 +196,7 @@ impl Compared {
             self.more += 1;
             return;
         }
-        let shown = |text: &str| fit(&one_line(text[..text.floor_char_boundary(4096)].as_bytes()), SHOWN);
+        let shown = |text: &str| fit(&one_line(&text.as_bytes()[..text.floor_char_boundary(4096)]), SHOWN);
         let (wire, transcript) = (shown(wire), shown(there));
         self.differences.push(Difference { how, what, event, id: id.to_owned(), wire, transcript });
     }

@@ -174,6 +174,21 @@ fn a_process_that_is_quicker_than_the_gateway_is_linked_too() {
     s.output(c, Stream::Stdout, b"total 0\n");
     s.exit(c, 0);
     s.told(call, br#"{"output":"total 0\n","metadata":{"exit_code":0}}"#, false);
+    // So is its result, and the file that it wrote.
+    s.ask(None);
+    s.file("made.txt", Some(b"made\n"), &[agent.seq]);
+    let blob = s.blob(b"done");
+    s.push(
+        None,
+        EventKind::ToolResult(cofferdam_core::event::ToolResult {
+            request: 3,
+            id: "q0".into(),
+            error: false,
+            bytes: 4,
+            content: Some(blob),
+        }),
+    );
+    s.call("q0", "Write", &json!({"file_path": "made.txt", "content": "made\n"}));
     // Long before the call is no window.
     let early = s.exec(Some(agent), &["git", "status"]);
     s.exit(early, 0);
@@ -184,7 +199,9 @@ fn a_process_that_is_quicker_than_the_gateway_is_linked_too() {
     let calls = calls(&s, dir.path());
     assert_eq!((calls[0].ran[0].seq, calls[0].ran[0].how), (c.seq, How::Argv));
     assert_eq!(calls[0].printed, Some(Comparison::Same));
-    assert!(calls[1].ran.is_empty());
+    assert_eq!(calls[1].changed.iter().map(|changed| changed.how).collect::<Vec<_>>(), [How::Content]);
+    assert_eq!(calls[1].told.as_ref().map(|told| told.bytes), Some(4));
+    assert!(calls[2].ran.is_empty());
 }
 
 #[test]

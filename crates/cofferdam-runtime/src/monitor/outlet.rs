@@ -18,7 +18,7 @@ use cofferdam_gateway::{Authority, Before, Hear, Say};
 use cofferdam_policy::Rule;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use bodies::{content, keep};
+use bodies::keep;
 use models::Models;
 
 use super::book::Book;
@@ -32,7 +32,7 @@ use super::traffic::Traffic;
 use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME, Wanted};
 use crate::prepare::Prepared;
-use crate::protocol::{INPUT_KEPT, NetworkSummary};
+use crate::protocol::NetworkSummary;
 
 /// Most messages that are taken in one turn of the monitor: the enclosure's own are not to wait.
 const TURN: usize = 64;
@@ -273,13 +273,7 @@ impl Outlet {
                             _ => None,
                         };
                         let cause = cause.or_else(|| owner.and_then(&owner_of));
-                        let Some(keeps) = keep(kept, files, recorder)? else {
-                            return self.lost(recorder, NO_MEMORY);
-                        };
-                        if !self.models.take(*what, keeps.text, cause, recorder)? {
-                            return self.lost(recorder, UNKNOWABLE);
-                        }
-                        return Ok(());
+                        return self.of_model(*what, kept, files, cause, recorder);
                     }
                     _ => return self.lost(recorder, UNKNOWABLE),
                 };
@@ -287,15 +281,7 @@ impl Outlet {
                 let cause = cause.or_else(|| owner.and_then(owner_of));
                 recorder.append(cause.map(|seq| (seq, Link::Socket)), *what)?;
             }
-            Say::Turn { request, bytes } => {
-                let Some(file) = files.into_iter().next() else { return self.lost(recorder, UNKNOWABLE) };
-                let Some(mut content) = content(file, INPUT_KEPT)? else { return self.lost(recorder, NO_MEMORY) };
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut content, &mut text).map_err(RecordError::recording)?;
-                if !self.models.turn(request, bytes, &text, recorder)? {
-                    return self.lost(recorder, UNKNOWABLE);
-                }
-            }
+            Say::Turn { request, bytes } => self.turn_of_person(request, bytes, files, recorder)?,
             Say::Reached { number } => {
                 if !self.published.reached(number) {
                     return self.lost(recorder, UNKNOWABLE);

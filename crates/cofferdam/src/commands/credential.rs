@@ -62,7 +62,7 @@ pub fn credential(args: &CredentialArgs, _: Colour) -> Answer {
     let credentials = layers.credentials();
     let sign_ins = known(&crate::host::sign_ins(&host))?;
     match &args.action {
-        Action::List { json } => return list(credentials, sign_ins, *json, &places, &host),
+        Action::List { json } => list(credentials, sign_ins, *json, &places, &host),
         Action::Test { name, json } => match sign_ins.iter().find(|own| own.name == *name) {
             // Policy's own replaces it.
             Some(sign_in) if !credentials.iter().any(|own| own.name == *name) => test_sign_in(sign_in, *json, &host),

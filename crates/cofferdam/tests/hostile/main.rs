@@ -14,6 +14,8 @@ mod gateway;
 mod life;
 mod memory;
 mod network;
+mod outside;
+mod owners;
 mod sockets;
 mod surface;
 
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         files::attack,
         memory::attack,
         network::attack,
+        outside::attack,
+        owners::attack,
         gateway::attack,
         life::attack,
         sockets::attack,

@@ -6,6 +6,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream};
 use std::time::Duration;
 
+use cofferdam_sys::seccomp::{Instruction, install};
+
 use crate::{Loot, check};
 
 pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
@@ -25,6 +27,7 @@ pub fn attack(name: &str, args: &[&str]) -> Option<Loot> {
         ("without-netlink", [protocol, program @ ..]) => {
             protocol.parse().map_err(io::Error::other).and_then(|protocol| without_netlink(protocol, program))
         }
+        ("without-ipv6", program) => without_ipv6(program),
         ("serve", [at]) => serve(at),
         ("serve-abstract", [name]) => UnixAddr::from_abstract_name(name).and_then(|a| {
             let listener = std::os::unix::net::UnixListener::bind_addr(&a)?;
@@ -135,16 +138,37 @@ fn own_servers() -> Loot {
 
 /// Executes a program for which a protocol of netlink does not exist.
 fn without_netlink(protocol: u32, program: &[&str]) -> Loot {
-    use cofferdam_sys::seccomp::{Instruction, install};
-    let load = |k| Instruction { code: 0x20, jt: 0, jf: 0, k };
-    let differs = |k, jf| Instruction { code: 0x15, jt: 0, jf, k };
-    let give = |k| Instruction { code: 0x06, jt: 0, jf: 0, k };
     let refusal = 0x0005_0000 | libc::EPROTONOSUPPORT as u32;
     let socket = u32::try_from(libc::SYS_socket).map_err(io::Error::other)?;
-    rustix::thread::set_no_new_privs(true)?;
     // Number, family, protocol.
     let filter = [load(0), differs(socket, 5), load(16), differs(16, 3), load(32), differs(protocol, 1), give(refusal)];
-    install(&[&filter[..], &[give(0x7fff_0000)]].concat(), false)?;
+    filtered(&filter, program)
+}
+
+/// Executes a program for which there are no sockets of IPv6, as under a kernel that has none.
+fn without_ipv6(program: &[&str]) -> Loot {
+    let socket = u32::try_from(libc::SYS_socket).map_err(io::Error::other)?;
+    let refusal = 0x0005_0000 | libc::EAFNOSUPPORT as u32;
+    filtered(&[load(0), differs(socket, 3), load(16), differs(libc::AF_INET6 as u32, 1), give(refusal)], program)
+}
+
+/// Instructions of seccomp's BPF: a word of the call, a jump where it differs, a verdict.
+const fn load(k: u32) -> Instruction {
+    Instruction { code: 0x20, jt: 0, jf: 0, k }
+}
+
+const fn differs(k: u32, jf: u8) -> Instruction {
+    Instruction { code: 0x15, jt: 0, jf, k }
+}
+
+const fn give(k: u32) -> Instruction {
+    Instruction { code: 0x06, jt: 0, jf: 0, k }
+}
+
+/// Executes a program under a filter, which lets the rest pass.
+fn filtered(filter: &[Instruction], program: &[&str]) -> Loot {
+    rustix::thread::set_no_new_privs(true)?;
+    install(&[filter, &[give(0x7fff_0000)]].concat(), false)?;
     let (name, words) = program.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     Err(std::os::unix::process::CommandExt::exec(std::process::Command::new(name).args(words)))
 }

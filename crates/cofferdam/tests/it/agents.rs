@@ -23,9 +23,11 @@ fn agent(scene: &Scene, name: &str, script: &str) -> PathBuf {
     program
 }
 
-/// Where home layers lie.
-fn homes(scene: &Scene) -> PathBuf {
-    scene.state.join("cofferdam/homes")
+/// What shows a value in the home layers and in what is remembered of them; places that are closed in them are opened.
+fn homes_showing(scene: &Scene, value: &str) -> Vec<PathBuf> {
+    let homes = scene.state.join("cofferdam/homes");
+    assert!(scene.program("chmod").args(["-R", "u+rwX"]).arg(&homes).status().unwrap().success());
+    showing(&homes, value)
 }
 
 fn write(path: &Path, text: &str) {
@@ -100,7 +102,7 @@ fn a_key_of_the_person_is_a_placeholder_bound_to_the_endpoint_that_they_set() {
     }
     let evidence = evidence_of_latest(&scene);
     assert_eq!(showing(&evidence, &key), Vec::<PathBuf>::new());
-    assert_eq!(showing(&homes(&scene), &key), Vec::<PathBuf>::new(), "nor in the home layer");
+    assert_eq!(homes_showing(&scene, &key), Vec::<PathBuf>::new(), "nor in the home layer");
     let used = &scene.events("credential.used")[0]["data"];
     assert_eq!((&used["name"], &used["placeholder"]), (&json!("anthropic"), &json!(true)), "{used}");
     let connect = &scene.events("net.connect")[0]["data"];
@@ -203,7 +205,7 @@ fn configuration_comes_in_without_its_secrets() {
             assert!(!got.out().contains(path), "{name}: {path}");
         }
     }
-    assert_eq!(showing(&homes(&scene), canary), Vec::<PathBuf>::new(), "home layers and what is remembered of them");
+    assert_eq!(homes_showing(&scene, canary), Vec::<PathBuf>::new(), "home layers and what is remembered of them");
     let plan = run(&scene, &[], &["--dry-run", "claude"]);
     assert!(!plan.out().contains(canary), "{}", plan.all());
     let plan: Value = serde_json::from_str(&plan.out()).unwrap();
@@ -227,6 +229,11 @@ fn attack_links_and_projects_bring_nothing_in() {
     symlink(&outside, scene.home.join(".claude/settings.json")).unwrap();
     symlink(&key, scene.home.join(".claude/agents/a.md")).unwrap();
     symlink(scene.home.join(".ssh"), scene.home.join(".claude/commands")).unwrap();
+    // A place of keys that is a link itself.
+    std::fs::rename(scene.home.join(".gnupg"), scene.home.join("moved")).unwrap();
+    symlink(scene.home.join("moved"), scene.home.join(".gnupg")).unwrap();
+    std::fs::write(scene.home.join("moved/words.md"), format!("{secret}\n")).unwrap();
+    symlink(scene.home.join("moved"), scene.home.join(".claude/skills")).unwrap();
     // What a project ships is the project's: it chooses nothing of what comes in.
     write(
         &scene.project.join(".claude/settings.json"),
@@ -246,7 +253,7 @@ fn attack_links_and_projects_bring_nothing_in() {
     );
     let got = run(&scene, &[], &["--no-tripwires", "claude"]);
     assert!(got.out().contains("over") && !got.out().contains(&secret), "{}", got.all());
-    assert_eq!(showing(&homes(&scene), &secret), Vec::<PathBuf>::new());
+    assert_eq!(homes_showing(&scene, &secret), Vec::<PathBuf>::new());
     std::fs::write(&program, "#!/bin/sh\nrm -rf ~/.claude; ln -s ~/src/app ~/.claude; echo over\n").unwrap();
     let got = run(&scene, &[], &["--no-tripwires", "claude"]);
     assert!(got.out().contains("over"), "{}", got.all());

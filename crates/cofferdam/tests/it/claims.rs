@@ -49,7 +49,7 @@ fn agent(place: &str, more: &str) -> String {
             "curl -sS -H 'content-type: application/json' --data-binary @{n}.json http://{place}/v1/messages >/dev/null; "
         )
     };
-    let check = "bash -c './check --all' >/dev/null; ";
+    let check = "bash -c './check --all' | cat >/dev/null; ";
     format!("{}echo made >made.txt; sleep 0.3; {check}{}{more}exit 0", send(1), send(2))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::evidence::{evidence_of_latest, showing};
 use crate::support::evidence::Evidence;
-use crate::support::{Scene, Server, has, unique};
+use crate::support::{Scene, Server, eventually, has, unique};
 
 /// An event of a stream.
 fn sse(name: &str, data: &Value) -> String {
@@ -141,4 +141,211 @@ fn an_exchange_with_a_model_becomes_evidence_with_its_causes() {
     assert_eq!(scene.finished(&["verify"]).code(), Some(0));
     let lines = scene.finished(&["log", "--kind", "model,tool"]).out();
     assert!(lines.contains("claude-sonnet-4-5") && lines.contains("Bash"), "{lines}");
+}
+
+/// A model by a script, of the tests' server that speaks every protocol; ends with the test.
+struct Scripted {
+    child: std::process::Child,
+    place: String,
+}
+
+impl Scripted {
+    /// None where there is no Python.
+    fn start(scene: &Scene, script: &Value) -> Option<Scripted> {
+        let (file, port) = (scene.home.join("script.json"), scene.home.join("port"));
+        std::fs::write(&file, script.to_string()).unwrap();
+        let server = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/model-server");
+        let child = std::process::Command::new("python3").arg(server).arg(&file).arg(&port).spawn();
+        let child = match child {
+            Ok(child) => child,
+            Err(e) => {
+                eprintln!("not proven on this machine: there is no python3: {e}");
+                return None;
+            }
+        };
+        let mut scripted = Scripted { child, place: String::new() };
+        assert!(eventually(30, || std::fs::read_to_string(&port).is_ok_and(|text| text.trim().parse::<u16>().is_ok())));
+        scripted.place = format!("host.cofferdam:{}", std::fs::read_to_string(&port).unwrap().trim());
+        Some(scripted)
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A request of each protocol, streamed or not: its name, its path and its body.
+fn requests(stream: bool) -> Vec<(&'static str, String, Value)> {
+    let turn = "please look around here";
+    let openai = json!({"type": "function", "function": {"name": "shell", "parameters": {}}});
+    let gemini = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+    let bedrock = if stream { "converse-stream" } else { "converse" };
+    vec![
+        (
+            "anthropic-messages",
+            "/v1/messages".to_owned(),
+            json!({"model": "claude-sonnet-4-5", "max_tokens": 99, "stream": stream, "messages": [{"role": "user", "content": turn}],
+                "tools": [{"name": "shell", "input_schema": {}}]}),
+        ),
+        (
+            "openai-responses",
+            "/v1/responses".to_owned(),
+            json!({"model": "gpt-5", "stream": stream, "input": [{"role": "user", "content": [{"type": "input_text", "text": turn}]}],
+                "tools": [{"type": "function", "name": "shell", "parameters": {}}]}),
+        ),
+        (
+            "openai-chat-completions",
+            "/v1/chat/completions".to_owned(),
+            json!({"model": "gpt-5", "stream": stream, "stream_options": {"include_usage": true},
+                "messages": [{"role": "user", "content": turn}], "tools": [openai]}),
+        ),
+        (
+            "gemini-generate-content",
+            format!("/v1beta/models/gemini-2.5-pro:{gemini}"),
+            json!({"contents": [{"role": "user", "parts": [{"text": turn}]}],
+                "tools": [{"functionDeclarations": [{"name": "shell"}]}]}),
+        ),
+        (
+            "bedrock-converse",
+            format!("/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/{bedrock}"),
+            json!({"messages": [{"role": "user", "content": [{"text": turn}]}],
+                "toolConfig": {"tools": [{"toolSpec": {"name": "shell", "inputSchema": {"json": {}}}}]}}),
+        ),
+    ]
+}
+
+#[test]
+fn every_protocol_says_the_same() {
+    let scene = Scene::new();
+    let script = json!({"repeat": true, "chop": 7, "turns": [{
+        "text": "I look around, gründlich.", "thinking": "hm",
+        "calls": [{"tool": "shell", "arguments": {"command": "ls \"a b\""}}, {"tool": "shell", "arguments": {"command": "pwd"}}],
+        "usage": {"input": 30, "read": 70, "write": 0, "output": 50, "thinking": 20},
+    }]});
+    let Some(model) = Scripted::start(&scene, &script).filter(|_| has("curl")) else { return };
+    let all: Vec<_> = requests(true).into_iter().chain(requests(false)).collect();
+    let mut commands = String::new();
+    for (at, (_, path, body)) in all.iter().enumerate() {
+        std::fs::write(scene.project.join(format!("{at}.json")), body.to_string()).unwrap();
+        let fields = "-H 'content-type: application/json'";
+        commands.push_str(&format!(
+            "curl -sSN {fields} --data-binary @{at}.json 'http://{}{path}' -o out-{at};",
+            model.place
+        ));
+    }
+    let got = scene.allowed(&[&model.place], &["sh", "-c", &commands]);
+    assert_eq!(got.code(), Some(0), "{}", got.all());
+    let evidence = Evidence::of(&scene);
+    let text = |reference: &Value| String::from_utf8(evidence.blob(reference)).unwrap();
+    let (asked, said) = (evidence.of_kind("model.request"), evidence.of_kind("model.response"));
+    assert_eq!((asked.len(), said.len()), (all.len(), all.len()), "{:#?}", evidence.events);
+    for ((protocol, ..), (asked, said)) in all.iter().zip(asked.iter().zip(&said)) {
+        let facts = &said["data"];
+        assert_eq!(asked["data"]["protocol"], *protocol);
+        assert_eq!((&asked["data"]["tools"], &asked["data"]["messages"]), (&json!(["shell"]), &json!(1)), "{protocol}");
+        assert_eq!((&said["cause"], &facts["status"]), (&asked["seq"], &json!(200)), "{protocol}");
+        assert_eq!(text(&facts["text"]), "I look around, gründlich.", "{protocol}");
+        assert!(facts.get("error").is_none() && facts["stop"].is_string(), "{protocol}: {facts}");
+        let usage = |name: &str| facts["usage"][name].as_u64().unwrap_or(0);
+        assert_eq!((usage("input"), usage("cached")), (30, 70), "{protocol}: {facts}");
+        // Gemini counts thoughts beside the answer, all others within it.
+        let written = if *protocol == "gemini-generate-content" { 70 } else { 50 };
+        assert_eq!(usage("output") + usage("reasoning"), written, "{protocol}: {facts}");
+        assert!(facts["cost"]["micro_usd"].as_u64() > Some(0), "{protocol}: {facts}");
+        assert_eq!(facts["first"].is_u64(), asked["data"]["stream"] == true, "{protocol}: {facts}");
+        let calls = evidence.of_kind("tool.call").into_iter().filter(|call| call["cause"] == said["seq"]);
+        let calls: Vec<(String, Value)> = calls
+            .map(|call| {
+                assert!(call["data"]["id"].as_str().is_some_and(|id| !id.is_empty()), "{call}");
+                let arguments = serde_json::from_str(&text(&call["data"]["arguments"])).unwrap();
+                (call["data"]["name"].as_str().unwrap().to_owned(), arguments)
+            })
+            .collect();
+        let wanted = |command: &str| ("shell".to_owned(), json!({"command": command}));
+        assert_eq!(calls, [wanted("ls \"a b\""), wanted("pwd")], "{protocol}");
+    }
+    // The same words, in ten conversations: one prompt.
+    assert_eq!(evidence.of_kind("prompt").len(), 1);
+}
+
+#[test]
+fn what_goes_wrong_is_said() {
+    let scene = Scene::new();
+    let script = json!({"turns": [
+        {"status": 429, "message": "Slow down"},
+        {"text": "I was about to say", "break": 3},
+        {"text": "I was about to say", "error": "overloaded_error", "after": 3},
+        {"text": "Done."},
+    ]});
+    let Some(model) = Scripted::start(&scene, &script).filter(|_| has("curl")) else { return };
+    let (_, _, body) = requests(true).remove(0);
+    std::fs::write(scene.project.join("1.json"), body.to_string()).unwrap();
+    // The last one is compressed.
+    let mut commands = sending(&model.place, "/v1/messages", &["1.json"; 3]);
+    commands.push_str(&format!(
+        "gzip -k 1.json; curl -sSN -H 'content-encoding: gzip' --data-binary @1.json.gz http://{}/v1/messages; true",
+        model.place
+    ));
+    let got = scene.allowed(&[&model.place], &["sh", "-c", &commands]);
+    assert_eq!(got.code(), Some(0), "{}", got.all());
+    let evidence = Evidence::of(&scene);
+    let said: Vec<&Value> = evidence.of_kind("model.response").into_iter().map(|e| &e["data"]).collect();
+    let [refused, broken, failed, done] = said[..] else { panic!("{said:#?}") };
+    assert_eq!(refused["status"], 429);
+    assert!(refused["error"].as_str().unwrap().contains("Slow down"), "{refused}");
+    assert_eq!((&broken["status"], &broken["error"]), (&json!(200), &json!("the answer broke off")), "{broken}");
+    assert!(failed["error"].as_str().unwrap().starts_with("overloaded_error"), "{failed}");
+    assert!(done.get("error").is_none() && done["stop"] == "end_turn", "{done}");
+    let asked = evidence.of_kind("model.request");
+    let new: Vec<u64> = asked.iter().map(|e| e["data"]["new"].as_u64().unwrap()).collect();
+    assert_eq!(new, [1, 0, 0, 0], "it was tried again");
+}
+
+#[test]
+fn a_request_that_says_two_things_does_not_leave_and_other_requests_do_as_ever() {
+    if !has("curl") {
+        return;
+    }
+    let (scene, server) = (Scene::new(), anthropic());
+    let place = server.place();
+    let twice = r#"{"model":"claude-opus-4-1","messages":[],"model":"claude-haiku-4-5"}"#;
+    for (path, body, reason) in [
+        ("/v1/messages", twice.as_bytes().to_vec(), Some("ambiguous")),
+        ("/v1//%6Dessages", twice.as_bytes().to_vec(), Some("ambiguous")),
+        ("/v1/messages", b"{\"model\":\"m\",\"messages\":[}".to_vec(), Some("malformed")),
+        (
+            "/v1/messages",
+            [b"\xff\xfe".to_vec(), twice.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat(),
+            Some("malformed"),
+        ),
+        ("/v1/messages/count_tokens", twice.as_bytes().to_vec(), None),
+        ("/v1/messages", b"[1]".to_vec(), None),
+        ("/v1/messages", b"{\"text\":\"to a friend\"}".to_vec(), None),
+        ("/v1/messages", b"".to_vec(), None),
+    ] {
+        std::fs::write(scene.project.join("body"), &body).unwrap();
+        let before = server.heard().len();
+        let send = format!(
+            "curl -sS -w ' %{{http_code}}' -H 'content-type: application/json' --data-binary @body 'http://{place}{path}'"
+        );
+        let got = scene.allowed(&[&place], &["sh", "-c", &send]);
+        let heard = server.heard().len() - before;
+        match reason {
+            Some(reason) => {
+                assert!(got.out().ends_with(" 403") && heard == 0, "{reason}: {}", got.all());
+                assert!(got.out().starts_with(r#"{"error":{"message":"Cofferdam refused"#), "{}", got.all());
+                assert!(got.out().contains(r#""type":"permission_error""#), "{}", got.all());
+                assert_eq!(scene.events("net.denied")[0]["data"]["reason"], reason);
+            }
+            None => {
+                assert!(got.out().ends_with(" 200") && heard == 1, "{path}: {}", got.all());
+                let heard = server.heard().pop().unwrap();
+                assert!(!heard.to_lowercase().contains("accept-encoding: identity"), "as it came: {heard}");
+            }
+        }
+        assert_eq!(scene.events("model.request").len(), 0, "{path}");
+    }
 }

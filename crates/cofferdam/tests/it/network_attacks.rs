@@ -192,12 +192,16 @@ fn requests_hidden_in_requests_do_not_reach_the_server() {
         format!("GET /ok/x HTTP/1.1\\r\\nHost: {place}\\r\\nHost: other.example\\r\\n\\r\\n{hidden}"),
         format!("GET /ok/x HTTP/1.1\\r\\nHost: {place}\\r\\nConnection: Host\\r\\n\\r\\n{hidden}"),
     ];
-    // The control: asked directly, the server answers for the hidden one.
+    // The control: asked directly, this server, which reads all framing its own way, hears each hidden one. The folded
+    // line and the paths in other forms are for servers of other kinds.
     let direct = format!("127.0.0.1:{}", server.port);
-    let got = scene.attack_outside(&["talk", &direct, &attacks[6]]);
-    assert!(got.status.success(), "{}", got.all());
     let secret = |request: &String| request.starts_with("GET /secret") || request.contains("\nGET /secret");
-    assert!(server.heard().iter().any(secret), "{:?}", server.heard());
+    for (n, words) in attacks.iter().enumerate().filter(|(n, words)| *n != 9 && words.contains("GET /secret HTTP")) {
+        let before = server.heard().len();
+        let got = scene.attack_outside(&["talk", &direct, words]);
+        let heard = || server.heard()[before..].iter().any(secret);
+        assert!(eventually(5, heard), "{n}: {words}: {:?}: {}", &server.heard()[before..], got.all());
+    }
     let before = server.heard().len();
     for words in &attacks {
         let got = attack(&scene, &[], &["talk", &place, words]);
@@ -286,9 +290,12 @@ fn a_connection_that_is_passed_on_is_not_ascribed_to_who_received_it() {
     let server = Server::http();
     let place = server.place();
     let request = format!("GET /passed HTTP/1.1\\r\\nHost: {place}\\r\\nConnection: close\\r\\n\\r\\n");
+    // The control: outside, the same program hands a connection over.
+    let got = scene.attack_outside(&["pass-on", &format!("127.0.0.1:{}", server.port), &request, "./hostile"]);
+    assert!(got.out().contains("won use-passed") && server.heard().len() == 1, "{}", got.all());
     let got = attack(&scene, &[&place], &["pass-on", &place, &request, "./hostile"]);
     assert!(got.out().contains("won use-passed"), "{}", got.all());
-    assert_eq!(server.heard().len(), 1);
+    assert_eq!(server.heard().len(), 2);
     let exchange = &scene.events("http.exchange")[0];
     let execs = scene.events("process.exec");
     let cause = execs.iter().find(|exec| exec["seq"] == exchange["cause"]).unwrap();

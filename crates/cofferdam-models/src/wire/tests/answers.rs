@@ -315,9 +315,9 @@ fn an_encoded_answer_is_read_too() {
     for (how, body) in [("gzip", &gzip[..]), ("zstd", &zstd[..]), ("br", b"whatever"), ("gzip", b"no such thing")] {
         let route = recognise(&Method::POST, MESSAGES).unwrap();
         let head = Response::builder().header("content-type", SSE).header("content-encoding", how).body(()).unwrap();
-        let mut reader = Reader::new(route.protocol, &head.into_parts().0, &Pool::default());
+        let mut reader = Reader::new(&route, &head.into_parts().0, &Pool::default());
         body.chunks(7).for_each(|piece| reader.push(&Bytes::copy_from_slice(piece)));
-        let told = reader.end().unwrap();
+        let told = reader.end(true).unwrap();
         match body.len() > 20 {
             true => assert_eq!((told.stop, told.error), (some("tool_use"), None), "{how}"),
             false => assert!(told.error.unwrap().starts_with("the answer is "), "{how}"),

@@ -22,11 +22,11 @@ fn a_text_without_end_is_counted_and_not_kept() {
     let event = delta(&"x".repeat(100_000));
     let route = recognise(&Method::POST, PATHS[0]).unwrap();
     let head = Response::builder().header("content-type", SSE).body(()).unwrap().into_parts().0;
-    let mut reader = Reader::new(route.protocol, &head, &Pool::default());
+    let mut reader = Reader::new(&route, &head, &Pool::default());
     for _ in 0..100 {
         reader.push(&Bytes::copy_from_slice(event.as_bytes()));
     }
-    let told = reader.end().unwrap();
+    let told = reader.end(true).unwrap();
     assert_eq!((told.text.bytes(), told.text.kept().len()), (10_000_000, TEXT));
 }
 
@@ -90,12 +90,12 @@ fn all_answers_at_once_are_bounded() {
     let pool = Pool::default();
     let route = recognise(&Method::POST, PATHS[0]).unwrap();
     let head = Response::builder().header("content-type", SSE).body(()).unwrap().into_parts().0;
-    let mut readers: Vec<Reader> = (0..100).map(|_| Reader::new(route.protocol, &head, &pool)).collect();
+    let mut readers: Vec<Reader> = (0..100).map(|_| Reader::new(&route, &head, &pool)).collect();
     let piece = Bytes::from(delta(&"x".repeat(500_000)));
     for reader in &mut readers {
         reader.push(&piece);
     }
-    let told: Vec<_> = readers.into_iter().map(|reader| reader.end().unwrap()).collect();
+    let told: Vec<_> = readers.into_iter().map(|reader| reader.end(true).unwrap()).collect();
     let kept: usize = told.iter().map(|told| told.text.kept().len()).sum();
     assert!(kept <= 12 << 20, "{kept}");
     assert!(
@@ -103,9 +103,9 @@ fn all_answers_at_once_are_bounded() {
             .all(|told| told.text.kept().len() == 500_000 || told.error.is_some() || told.text.bytes() == 500_000)
     );
     drop(told);
-    let mut reader = Reader::new(route.protocol, &head, &pool);
+    let mut reader = Reader::new(&route, &head, &pool);
     reader.push(&piece);
-    assert_eq!(reader.end().unwrap().text.kept().len(), 500_000, "room comes back");
+    assert_eq!(reader.end(true).unwrap().text.kept().len(), 500_000, "room comes back");
 }
 
 #[test]

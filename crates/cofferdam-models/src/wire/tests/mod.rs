@@ -37,11 +37,11 @@ pub(super) fn call(id: &str, name: &str, arguments: &str) -> (String, String, St
 pub(super) fn read<'p>(path: &str, status: u16, kind: &str, pieces: impl IntoIterator<Item = &'p [u8]>) -> Said {
     let route = recognise(&Method::POST, path).unwrap();
     let (head, ()) = Response::builder().status(status).header("content-type", kind).body(()).unwrap().into_parts();
-    let mut reader = Reader::new(route.protocol, &head, &Pool::default());
+    let mut reader = Reader::new(&route, &head, &Pool::default());
     for piece in pieces {
         reader.push(&Bytes::copy_from_slice(piece));
     }
-    let told = reader.end().unwrap();
+    let told = reader.end(true).unwrap();
     let text = |held: &super::held::Held| String::from_utf8(held.kept().to_vec()).unwrap();
     Said {
         text: text(&told.text),

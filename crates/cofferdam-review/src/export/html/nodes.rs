@@ -7,11 +7,15 @@ use cofferdam_core::event::{
 };
 use cofferdam_core::{Bytes, Timestamp};
 
-use super::super::{Record, Result};
+use super::super::text::visible;
+use super::super::{Content, Record, Result};
 use super::outline::Outline;
+use crate::story::{self, Entry};
 
 /// Most notices on a page, and most test runs.
 const NOTICES: usize = 500;
+/// Most bytes of an answer of a model.
+const ANSWER: u64 = 2_000;
 /// Most files named at a command.
 const FILES: usize = 20;
 
@@ -56,6 +60,8 @@ pub(super) struct Command {
     pub network: Vec<(String, bool)>,
     /// What of that is not named.
     pub more_network: u64,
+    /// What a model asked for that it is of, and what the model was told: sentences, and whether they are bad.
+    pub asked: Vec<(String, bool)>,
     /// Requests that it made, and what was denied to it.
     pub requests: u64,
     pub denied: u64,
@@ -101,13 +107,15 @@ pub(super) struct Gathered {
     named: usize,
     index: HashMap<u64, usize>,
     shown: HashMap<u8, usize>,
+    /// What is said of models at an event: of a command, a call or an answer.
+    models: HashMap<u64, Vec<(String, bool)>>,
     /// For commands that are left out: what they are below.
     hidden: HashMap<u64, usize>,
 }
 
 impl Gathered {
     pub(super) fn of(record: &Record, outline: &Outline) -> Result<Gathered> {
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered { models: models(record)?, ..Gathered::default() };
         for event in record.events()? {
             gathered.event(event?, outline);
         }
@@ -139,6 +147,7 @@ impl Gathered {
                     more_files: 0,
                     network: Vec::new(),
                     more_network: 0,
+                    asked: self.models.remove(&seq).unwrap_or_default(),
                     requests: 0,
                     denied: 0,
                 };
@@ -165,6 +174,11 @@ impl Gathered {
             EventKind::FileChanged(change) => self.changed(change),
             EventKind::NetConnect(_) | EventKind::NetDenied(_) | EventKind::HttpExchange(_) => {
                 self.network(seq, time, cause, &what);
+            }
+            EventKind::ToolCall(_) | EventKind::ModelResponse(_) => {
+                for (text, bad) in self.models.remove(&seq).unwrap_or_default() {
+                    self.notice(seq, time, text, bad);
+                }
             }
             other => {
                 if matches!(other, EventKind::EvidenceGap { .. }) {
@@ -308,6 +322,30 @@ impl Gathered {
             _ => None,
         }
     }
+}
+
+/// What is said of models, by the event at which it is said.
+fn models(record: &Record) -> Result<HashMap<u64, Vec<(String, bool)>>> {
+    let mut models: HashMap<u64, Vec<(String, bool)>> = HashMap::new();
+    for entry in record.story()?.entries {
+        let (at, said) = match &entry {
+            Entry::Call(call) => (call.seq, vec![story::in_words(call)]),
+            Entry::Answer(answer) => {
+                let Some(text) = &answer.text else { continue };
+                let Content::Kept { bytes, whole } = record.content(text, ANSWER)? else { continue };
+                let more = if whole { "" } else { " \u{2026}" };
+                (answer.seq, vec![(format!("\u{ab} {}{more}", visible(&bytes).replace('\n', " ")), false)])
+            }
+            Entry::Command(command) => {
+                let Some(call) = &command.asked else { continue };
+                let otherwise = story::otherwise(call).into_iter().map(|text| (text, true));
+                (command.seq, otherwise.chain([(story::asked(call), false)]).collect())
+            }
+            Entry::Prompt(_) | Entry::Files(_) | Entry::Remark(_) => continue,
+        };
+        models.insert(at, said);
+    }
+    Ok(models)
 }
 
 impl Node {

@@ -339,3 +339,40 @@ fn pages_for_the_eye() {
     fs::write(to.join("whole.html"), page_of(&Sample::whole(), Some(&diff))).unwrap();
     fs::write(to.join("gone.html"), page_of(&Sample::whole(), None)).unwrap();
 }
+
+#[test]
+fn what_models_asked_for_and_were_told_stands_in_the_timeline() {
+    use cofferdam_core::event::{ModelResponse, ToolCall, ToolResult};
+    let sample = Sample::built(&[b"agent"], |log, blobs| {
+        let mut put = |cause: Option<(u64, Link)>, what| log.append(cause, what).unwrap();
+        put(None, exec(10, &[b"agent"]));
+        let said = blobs.put(EVIL.as_bytes()).unwrap();
+        let answer = ModelResponse { request: 1, text: Some(said), ..ModelResponse::default() };
+        let answer = put(None, EventKind::ModelResponse(Box::new(answer)));
+        let mut call = |id: &str, name: &str, arguments: serde_json::Value| {
+            let blob = blobs.put(arguments.to_string().as_bytes()).unwrap();
+            let (id, name) = (id.to_owned(), name.to_owned());
+            let call = ToolCall { request: 1, id, name, bytes: blob.size, arguments: Some(blob) };
+            put(Some((answer, Link::Exchange)), EventKind::ToolCall(call))
+        };
+        let bash = call("a", "Bash", serde_json::json!({"command": "make check"}));
+        let edit = call("b", "Edit", serde_json::json!({"file_path": EVIL, "new_string": EVIL}));
+        let command = put(Some((1, Link::Parent)), exec(11, &[b"bash", b"-c", b"make check"]));
+        let printed = blobs.put(&b"3 failed\n"[..]).unwrap();
+        put(Some((command, Link::Process)), output(Stream::Stdout, printed));
+        put(Some((command, Link::Process)), exit(11, Some(2), None));
+        for (cause, id, text) in [(bash, "a", "0 failed"), (edit, "b", EVIL)] {
+            let blob = blobs.put(text.as_bytes()).unwrap();
+            let result =
+                ToolResult { request: 2, id: id.to_owned(), error: false, bytes: blob.size, content: Some(blob) };
+            put(Some((cause, Link::Id)), EventKind::ToolResult(result));
+        }
+    });
+    let page = page_of(&sample, None);
+    for words in
+        ["TOLD OTHERWISE", "“0 failed”", "where it has “3 failed”", "asked Bash", "asked Edit", "\u{ab} &lt;/pre&gt;"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(!page.contains("<img src=x") && !page.contains("<script>alert"), "hostile texts stay texts");
+}

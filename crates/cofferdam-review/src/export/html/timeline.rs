@@ -197,6 +197,9 @@ fn facts(node: &Node, command: &Command) -> Markup {
                 @if command.more_files > 0 { " and " (command.more_files) " more" }
             }
         }
+        @for (said, bad) in &command.asked {
+            p .note { span .bad[*bad] { (said) } }
+        }
         @for (said, denied) in &command.network {
             p .note { span .bad[*denied] { (said) } }
         }

@@ -2,11 +2,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 
 use cofferdam_core::event::{BlobRef, EventKind, Link, ModelResponse};
+use cofferdam_gateway::Kept;
 
+use super::bodies::{content, keep};
+use super::{NO_MEMORY, Outlet, UNKNOWABLE};
 use crate::monitor::book::Book;
 use crate::monitor::record::RecordError;
+use crate::protocol::INPUT_KEPT;
 
 /// Most requests of a gateway that have no answer; an honest one has fewer.
 const OPEN: usize = 8192;
@@ -149,5 +155,41 @@ impl Models {
             book.append(Some((seq, Link::Exchange)), EventKind::ModelResponse(Box::new(what)))?;
         }
         Ok(())
+    }
+}
+
+impl Outlet {
+    /// The gateway tells an event of a model, caused by `cause` where that is not another event of it.
+    pub(super) fn of_model(
+        &mut self,
+        what: EventKind,
+        kept: Kept,
+        files: Vec<OwnedFd>,
+        cause: Option<u64>,
+        recorder: &mut impl Book,
+    ) -> Result<(), RecordError> {
+        let Some(keeps) = keep(kept, files, recorder)? else { return self.lost(recorder, NO_MEMORY) };
+        match self.models.take(what, keeps.text, cause, recorder)? {
+            true => Ok(()),
+            false => self.lost(recorder, UNKNOWABLE),
+        }
+    }
+
+    /// The gateway tells a turn of the person's.
+    pub(super) fn turn_of_person(
+        &mut self,
+        request: u64,
+        bytes: u64,
+        files: Vec<OwnedFd>,
+        recorder: &mut impl Book,
+    ) -> Result<(), RecordError> {
+        let Some(file) = files.into_iter().next() else { return self.lost(recorder, UNKNOWABLE) };
+        let Some(mut content) = content(file, INPUT_KEPT)? else { return self.lost(recorder, NO_MEMORY) };
+        let mut text = Vec::new();
+        content.read_to_end(&mut text).map_err(RecordError::recording)?;
+        match self.models.turn(request, bytes, &text, recorder)? {
+            true => Ok(()),
+            false => self.lost(recorder, UNKNOWABLE),
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Cleaner<'a> {
     pub(super) keep: &'a [String],
     /// Keys that stay outside, `a.b` within a table.
     pub(super) drop: Vec<&'a str>,
+    /// Keys that hold no secret, though their names sound like it.
+    pub(super) plain: &'a [String],
 }
 
 /// What came of a file.
@@ -91,7 +93,7 @@ impl Cleaner<'_> {
             let stays = key == DATE
                 || self.is_secret(key.as_bytes())
                 || HEADERS.contains(&key.as_str())
-                || key_is_secret(key) && holds_text(value);
+                || key_is_secret(key) && holds_text(value) && !self.plain.contains(&path);
             if stays || !self.value(value, &path, dropped) {
                 dropped.push(path);
                 return false;
@@ -175,10 +177,21 @@ impl Cleaner<'_> {
     }
 
     fn is_secret(&self, text: &[u8]) -> bool {
-        let authority =
-            text.split(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'')).any(|w| url_password(w).is_some());
-        authority || matches!(shapes::look(text), shapes::Look::Found(_)) || self.secrets.find(text).is_some()
+        let in_url = text
+            .split(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\''))
+            .any(|word| url_password(word).is_some() || query_names_secret(word));
+        in_url || matches!(shapes::look(text), shapes::Look::Found(_)) || self.secrets.find(text).is_some()
     }
+}
+
+/// Whether a URL carries a secret in its query, by the name of it (`?api_key=…`).
+fn query_names_secret(word: &[u8]) -> bool {
+    let word = String::from_utf8_lossy(word);
+    let Some((_, query)) = word.split_once("://").and_then(|(_, rest)| rest.split_once('?')) else { return false };
+    let mut pairs = query.split(['&', '#']).filter_map(|pair| pair.split_once('='));
+    pairs.any(|(name, value)| {
+        !value.is_empty() && variable(value).is_none() && (key_is_secret(name) || name.eq_ignore_ascii_case("key"))
+    })
 }
 
 /// Takes a key out of a table, `a.b` within one.
@@ -248,7 +261,8 @@ mod tests {
         secrets.add("known", KNOWN.as_bytes()).unwrap();
         let secrets = Striker::new(&secrets).unwrap();
         let keep: Vec<String> = keep.iter().map(|key| (*key).to_owned()).collect();
-        Cleaner { secrets: &secrets, keep: &keep, drop: drop.to_vec() }.clean(format, text.as_bytes())
+        Cleaner { secrets: &secrets, keep: &keep, drop: drop.to_vec(), plain: &["security.auth".to_owned()] }
+            .clean(format, text.as_bytes())
     }
 
     #[test]
@@ -259,8 +273,10 @@ mod tests {
             "env": { "ANTHROPIC_API_KEY": "canary3", "EDITOR": "vi", "PLAIN": shaped, "X": format!("a {KNOWN} b") },
             "max_tokens": 5, "sortKey": "name", "apiKey": "{env:MY_KEY}", "env_key": "OTHER_KEY",
             "mcpServers": { "x": { "command": "x", "args": ["--token", "canary4", "-v", "--api-key=canary5", "ok"],
-                "headers": { "X-Whatever": "canary6" }, "url": "https://me:canary7@host/x" } },
+                "headers": { "X-Whatever": "canary6" }, "url": "https://me:canary7@host/x",
+                "other": "https://host/x?a=1&api_key=canary9" } },
             "dropped": { "inner": "canary8", "other": 1 }, "history": [{ "text": KNOWN }],
+            "security": { "auth": { "selectedType": "api-key", "token": "canary9", "other": shaped } }, "auth": { "kind": "canary10" },
         });
         let got = cleaned(Format::Json, &[], &["dropped.inner"], &text.to_string()).unwrap();
         let out = serde_json::to_string(&got.keys).unwrap();
@@ -269,6 +285,7 @@ mod tests {
             "theme": "dark", "oauthAccount": { "plan": "max" }, "env": { "EDITOR": "vi" }, "max_tokens": 5, "sortKey": "name",
             "apiKey": "{env:MY_KEY}", "env_key": "OTHER_KEY",
             "mcpServers": { "x": { "command": "x", "args": ["-v", "ok"] } }, "dropped": { "other": 1 }, "history": [{}],
+            "security": { "auth": { "selectedType": "api-key" } },
         });
         assert_eq!(Value::Object(got.keys), expected);
         for name in ["primaryApiKey", "oauthAccount.accessToken", "env.ANTHROPIC_API_KEY", "mcpServers.x.args[]"] {

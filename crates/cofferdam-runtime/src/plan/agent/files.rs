@@ -42,7 +42,7 @@ pub(super) fn read(host: &Host, profile: &Profile, secrets: &Striker, notes: &mu
         let sandbox = profile.sandbox.as_ref();
         let off = sandbox.and_then(|own_sandbox| own_sandbox.drop.get(&own.path));
         let drop = own.drop.iter().chain(off.into_iter().flatten()).map(String::as_str).collect();
-        let cleaner = Cleaner { secrets, keep: &own.keep, drop };
+        let cleaner = Cleaner { secrets, keep: &own.keep, drop, plain: &own.plain };
         if own.directory {
             directory(host, own, &source, &cleaner, &mut brought, notes);
             continue;
@@ -105,7 +105,9 @@ fn followed(host: &Host, path: &Path) -> Result<Option<PathBuf>, &'static str> {
     if !real.starts_with(&host.home) {
         return Err("it lies outside of your home");
     }
-    if hidden_places().any(|(place, _)| real.starts_with(host.home.join(place))) {
+    let leads_to =
+        |place: PathBuf| real.starts_with(&place) || place.canonicalize().is_ok_and(|at| real.starts_with(at));
+    if hidden_places().any(|(place, _)| leads_to(host.home.join(place))) {
         return Err("it leads to keys");
     }
     Ok(Some(real))

@@ -7,6 +7,7 @@ pub mod pty;
 pub mod repo;
 pub mod scene;
 pub mod server;
+pub mod world;
 
 pub use attack::{Attack, Needs};
 pub use repo::Repo;

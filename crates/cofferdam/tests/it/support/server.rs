@@ -65,6 +65,30 @@ impl Server {
         })
     }
 
+    /// Answers what comes with what is made of all bytes so far. It keeps them, one byte a character, one entry a connection.
+    pub fn bytes(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + Copy + 'static) -> Server {
+        Server::new(move |stream, heard| {
+            let (mut all, mut piece, mut entry) = (Vec::new(), [0; 65_536], None);
+            let mut stream = &stream;
+            while let Ok(length @ 1..) = stream.read(&mut piece) {
+                all.extend(&piece[..length]);
+                let text: String = all.iter().copied().map(char::from).collect();
+                let mut heard = heard.lock().unwrap();
+                match entry {
+                    None => {
+                        entry = Some(heard.len());
+                        heard.push(text);
+                    }
+                    Some(entry) => heard[entry] = text,
+                }
+                drop(heard);
+                if stream.write_all(&answer(&all)).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     fn new(serve: impl Fn(TcpStream, &Mutex<Vec<String>>) + Send + Sync + Copy + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -50,10 +50,10 @@ fn names(walk: &mut Walk<'_>, table: &DeTable<'_>, key: &str, layer: LayerKind) 
     Some(Said { id: id(walk, layer, span.start), value: names })
 }
 
-/// A text of a list, and where it stands.
-type Named<'t> = (&'t str, Range<usize>);
+/// Texts, each with its place.
+type Texts<'t> = Vec<(&'t str, Range<usize>)>;
 
-fn list<'t>(walk: &mut Walk<'_>, table: &'t DeTable<'_>, key: &str) -> Option<(Vec<Named<'t>>, Range<usize>)> {
+fn list<'t>(walk: &mut Walk<'_>, table: &'t DeTable<'_>, key: &str) -> Option<(Texts<'t>, Range<usize>)> {
     let span = table.get(key)?.span();
     let texts = walk.texts_of(table, key, "a list of texts")?;
     if texts.len() > MOST {

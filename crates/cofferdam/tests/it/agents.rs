@@ -291,9 +291,9 @@ fn telemetry_is_denied_recorded_and_told_in_one_line() {
     let mut command = coffer(&scene);
     command.args(["run", "claude"]);
     let mut session = Session::of(command);
+    session.expect("quiet       3 requests for telemetry and updates refused");
     assert_eq!(session.wait().code(), Some(0));
     let screen = session.screen();
-    assert!(screen.contains("quiet       3 requests for telemetry and updates refused"), "{screen}");
     assert!(screen.contains("1 denied") && !screen.contains("statsig"), "{screen}");
     assert!(screen.contains("claude 2.7.1 in ~/src/app"), "{screen}");
 }

@@ -123,17 +123,11 @@ pub(crate) fn of_exec(exec: &ProcessExec) -> Shown {
 /// How some arguments are shown.
 pub(crate) fn shown(argv: &[Bytes]) -> Shown {
     let words = bounded(argv);
-    let mut words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-    for _ in 0..DEPTH {
-        match peel(&words) {
-            Peeled::Words(skip) if skip < words.len() => drop(words.drain(..skip)),
-            Peeled::Script(at) => {
-                let script = String::from_utf8_lossy(words[at]).into_owned();
-                return of_script(&script);
-            }
-            _ => break,
-        }
-    }
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let words = match carried(&words) {
+        Carried::Script(script) => return of_script(&script),
+        Carried::Words(words) => words,
+    };
     let Some(program) = words.first() else { return Shown { text: "(no arguments)".into(), ..Shown::default() } };
     let program_name = base_name(program);
     let listed: Vec<String> = words.iter().map(|word| text::quoted(word)).collect();
@@ -149,6 +143,26 @@ pub(crate) fn shown(argv: &[Bytes]) -> Shown {
     }
 }
 
+/// A command without what only carries it.
+enum Carried<'w> {
+    /// The script of a shell.
+    Script(String),
+    /// Words.
+    Words(&'w [&'w [u8]]),
+}
+
+/// Takes off what only carries a command (`env`, `timeout`, a shell's `-c`), so often.
+fn carried<'w>(mut words: &'w [&'w [u8]]) -> Carried<'w> {
+    for _ in 0..DEPTH {
+        match peel(words) {
+            Peeled::Words(skip) if skip < words.len() => words = &words[skip..],
+            Peeled::Script(at) => return Carried::Script(String::from_utf8_lossy(words[at]).into_owned()),
+            _ => break,
+        }
+    }
+    Carried::Words(words)
+}
+
 /// The texts by which a command may have been asked for, whole up to a bound: the script of a shell, what it evaluates, and
 /// the words as they would be typed.
 pub(crate) fn texts(argv: &[Bytes]) -> Vec<String> {
@@ -156,18 +170,15 @@ pub(crate) fn texts(argv: &[Bytes]) -> Vec<String> {
         return vec![String::from_utf8_lossy(&one.0).trim().to_owned()];
     }
     let words = bounded(argv);
-    let mut words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-    for _ in 0..DEPTH {
-        match peel(&words) {
-            Peeled::Words(skip) if skip < words.len() => drop(words.drain(..skip)),
-            Peeled::Script(at) => {
-                let script = String::from_utf8_lossy(words[at]).trim().to_owned();
-                let inner = shell::evaluated(&script).map(|inner| inner.trim().to_owned());
-                return inner.into_iter().chain([script]).collect();
-            }
-            _ => break,
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let words = match carried(&words) {
+        Carried::Script(script) => {
+            let script = script.trim().to_owned();
+            let inner = shell::evaluated(&script).map(|inner| inner.trim().to_owned());
+            return inner.into_iter().chain([script]).collect();
         }
-    }
+        Carried::Words(words) => words,
+    };
     vec![words.iter().map(|word| text::quoted(word)).collect::<Vec<_>>().join(" ")]
 }
 

@@ -5,10 +5,8 @@
 //! written back whoever has died meanwhile.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use cofferdam_core::Bytes;
 use cofferdam_core::plan::PlannedSignIn;
@@ -19,6 +17,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::Fetched;
+use crate::helper;
 use crate::plan::{Host, proxy, roots, sign_in_outside};
 use crate::store::Store;
 
@@ -101,19 +100,10 @@ fn keep(task: &Task, home: &std::path::Path) -> Result<Kept, SignInError> {
 
 /// Starts a keeper, for a person with this home; its answer comes on the channel.
 pub(crate) fn start(task: &Task, home: &std::path::Path) -> io::Result<Channel> {
-    let (ours, theirs) = Channel::pair()?;
-    let child = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .env_clear()
-        .current_dir("/")
+    let ours = helper::born(NAME, |command| {
         // What ends a person's other processes at their terminal does not lose what a server has just given.
-        .process_group(0)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    // Its end is seen by the channel's.
-    drop(child);
+        command.env_clear().current_dir("/").process_group(0);
+    })?;
     ours.send(&(task, home), &[])?;
     Ok(ours)
 }

@@ -7,6 +7,7 @@ mod configuration;
 pub mod control;
 pub mod from;
 pub mod gateway;
+mod helper;
 mod home_files;
 pub mod keeper;
 pub mod ledger;

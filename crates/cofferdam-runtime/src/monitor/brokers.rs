@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
@@ -19,6 +16,7 @@ use serde::Deserialize;
 use super::book::Book;
 use super::record::RecordError;
 use crate::broker::{Fetched, Given, NAME, Order, Question};
+use crate::helper;
 use crate::keeper::Task;
 use crate::prepare::Prepared;
 use crate::store::Store;
@@ -218,16 +216,8 @@ impl Brokers {
 
 /// Starts a broker, with the person's environment, which this process has inherited.
 fn born(order: &Order) -> io::Result<Channel> {
-    let (ours, theirs) = Channel::pair()?;
-    // A program of its own, not a copy of this one: the log's key is in this one's memory.
-    let child = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    // Reaped with whatever else ends; its end is seen by the channel's.
-    drop(child);
+    // Reaped with whatever else ends.
+    let ours = helper::born(NAME, |_| ())?;
     ours.send_now(order, &[])?;
     Ok(ours)
 }

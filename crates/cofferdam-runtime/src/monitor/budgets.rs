@@ -3,9 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 use cofferdam_core::event::EventKind;
 use cofferdam_core::plan::RunPlan;
@@ -19,6 +16,7 @@ use serde::Deserialize;
 use super::book::Book;
 use super::brokers::Answer as Told;
 use super::record::RecordError;
+use crate::helper;
 use crate::ledger::{Answered, NAME, Question, Start};
 
 /// Most keepers of a run: what ends one may end the next too.
@@ -139,17 +137,8 @@ impl Budgets {
 
 /// Starts a keeper.
 fn born(start: &Start) -> io::Result<Channel> {
-    let (ours, theirs) = Channel::pair()?;
-    // A program of its own, not a copy of this one: the log's key is in this one's memory.
-    let child = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    // Reaped with whatever else ends; its end is seen by the channel's.
-    drop(child);
+    // Reaped with whatever else ends.
+    let ours = helper::born(NAME, helper::bare)?;
     ours.send_now(start, &[])?;
     Ok(ours)
 }

@@ -7,8 +7,6 @@ mod publishing;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cofferdam_core::Bytes;
@@ -31,6 +29,7 @@ use super::timespec;
 use super::traffic::Traffic;
 use crate::control::Reply;
 use crate::gateway::{Birth, Cover, NAME, Wanted};
+use crate::helper;
 use crate::prepare::Prepared;
 use crate::protocol::NetworkSummary;
 
@@ -208,17 +207,8 @@ impl Outlet {
     }
 
     fn start(&self, birth: &Birth) -> io::Result<Channel> {
-        let (ours, theirs) = Channel::pair()?;
-        // A program of its own, not a copy of this one: the log's key is in this one's memory.
-        let child = Command::new("/proc/self/exe")
-            .arg0(NAME)
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        // Reaped with whatever else ends; its end is seen by the channel's.
-        drop(child);
+        // Reaped with whatever else ends.
+        let ours = helper::born(NAME, helper::bare)?;
         let sockets: Vec<BorrowedFd<'_>> = self.sockets.iter().map(AsFd::as_fd).collect();
         ours.send_large(&self.cover, birth, &sockets)?;
         Ok(ours)
